@@ -1,0 +1,232 @@
+"""What the runtime asks of Linux: to be left alone by its siblings, and to have its own rights taken away.
+
+The only file of the runtime that talks to the kernel through ctypes. x86-64 alone: so are the TensorFlow 1.15 wheels.
+"""
+
+import ctypes
+import errno
+import fcntl
+import os
+import platform
+import struct
+import termios
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+__all__ = ["ALLOWED", "confine", "die_with_parent", "make_undumpable"]
+
+_PR_SET_PDEATHSIG: Final = 1
+_PR_SET_DUMPABLE: Final = 4
+_PR_SET_NO_NEW_PRIVS: Final = 38
+_SYS_SECCOMP: Final = 317
+_SECCOMP_SET_MODE_FILTER: Final = 1
+_SECCOMP_FILTER_FLAG_TSYNC: Final = 1
+_AUDIT_ARCH_X86_64: Final = 0xC000003E
+_X32_BIT: Final = 0x40000000
+_CLONE_THREAD: Final = 0x00010000
+
+# Everything that inference needs: recorded from the model zoo, minus what only a library's start-up wants.
+# Deliberately absent: execve, fork, kill, socket, connect, bind, listen, prctl, ptrace, and every way to write a file.
+ALLOWED: Final[dict[str, int]] = {
+    "read": 0,
+    "write": 1,
+    "close": 3,
+    "stat": 4,
+    "fstat": 5,
+    "lstat": 6,
+    "poll": 7,
+    "lseek": 8,
+    "mmap": 9,
+    "mprotect": 10,
+    "munmap": 11,
+    "brk": 12,
+    "rt_sigaction": 13,
+    "rt_sigprocmask": 14,
+    "rt_sigreturn": 15,
+    "pread64": 17,
+    "readv": 19,
+    "writev": 20,
+    "access": 21,
+    "sched_yield": 24,
+    "mremap": 25,
+    "madvise": 28,
+    "dup": 32,
+    "nanosleep": 35,
+    "getpid": 39,
+    "sendto": 44,
+    "recvfrom": 45,
+    "sendmsg": 46,
+    "recvmsg": 47,
+    "shutdown": 48,
+    "setsockopt": 54,
+    "getsockopt": 55,
+    "exit": 60,
+    "uname": 63,
+    "getcwd": 79,
+    "readlink": 89,
+    "gettimeofday": 96,
+    "getrlimit": 97,
+    "getrusage": 98,
+    "sysinfo": 99,
+    "times": 100,
+    "getuid": 102,
+    "getppid": 110,
+    "sigaltstack": 131,
+    "arch_prctl": 158,
+    "munlock": 150,
+    "gettid": 186,
+    "futex": 202,
+    "sched_getaffinity": 204,
+    "getdents64": 217,
+    "set_tid_address": 218,
+    "restart_syscall": 219,
+    "clock_gettime": 228,
+    "clock_getres": 229,
+    "clock_nanosleep": 230,
+    "exit_group": 231,
+    "epoll_wait": 232,
+    "epoll_ctl": 233,
+    "newfstatat": 262,
+    "set_robust_list": 273,
+    "epoll_pwait": 281,
+    "accept4": 288,
+    "eventfd2": 290,
+    "epoll_create1": 291,
+    "getrandom": 318,
+    "membarrier": 324,
+    "statx": 332,
+    "rseq": 334,
+}
+
+_OPEN: Final = 2
+_OPENAT: Final = 257
+_IOCTL: Final = 16
+_FCNTL: Final = 72
+_CLONE: Final = 56
+_TGKILL: Final = 234
+_PRLIMIT64: Final = 302
+# glibc falls back to the older call when these do not exist; their flags lie in memory, where a filter cannot look.
+_ANSWER_ENOSYS: Final = (435, 437)  # clone3, openat2
+
+_WRITE_FLAGS: Final = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | (os.O_TMPFILE & ~os.O_DIRECTORY)
+# F_SETOWN with F_SETSIG would send the parent any signal: only what Python and TensorFlow use.
+_FCNTL_COMMANDS: Final = (fcntl.F_GETFD, fcntl.F_SETFD, fcntl.F_GETFL, fcntl.F_SETFL, fcntl.F_DUPFD, 1030)
+_IOCTL_REQUESTS: Final = (termios.FIONBIO, termios.FIOCLEX, termios.FIONCLEX, termios.TCGETS)
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def make_undumpable() -> None:
+    """Forbids processes of the same uid to read or write this one's memory through /proc or ptrace."""
+    _prctl(_PR_SET_DUMPABLE, 0)
+
+
+def die_with_parent(signal_number: int) -> None:
+    """Has the kernel send this process `signal_number` when its parent ends."""
+    _prctl(_PR_SET_PDEATHSIG, signal_number)
+
+
+def confine() -> None:
+    """Drops everything that inference does not need, for all threads and for good.
+
+    Raises:
+        OSError: The kernel refused the filter.
+        RuntimeError: The machine is not x86-64.
+    """
+    if platform.machine() != "x86_64":
+        raise RuntimeError(f"the system call filter is for x86-64, this is {platform.machine()}")
+    _prctl(_PR_SET_NO_NEW_PRIVS, 1)
+    code = b"".join(_assemble(_program(os.getpid())))
+    program = _SockFprog(len(code) // 8, code)
+    if _libc.syscall(_SYS_SECCOMP, _SECCOMP_SET_MODE_FILTER, _SECCOMP_FILTER_FLAG_TSYNC, ctypes.byref(program)) != 0:
+        raise OSError(ctypes.get_errno(), "the kernel refused the system call filter")
+
+
+def _prctl(option: int, value: int) -> None:
+    if _libc.prctl(option, value, 0, 0, 0) != 0:
+        raise OSError(ctypes.get_errno(), f"prctl({option}, {value})")
+
+
+class _SockFprog(ctypes.Structure):
+    _fields_ = [("length", ctypes.c_ushort), ("filter", ctypes.c_char_p)]
+
+
+# --- A classic BPF program: instructions with symbolic jump targets ------------------------------------------------
+
+_LOAD: Final = 0x20  # BPF_LD | BPF_W | BPF_ABS
+_JUMP_IF_EQUAL: Final = 0x15
+_JUMP_IF_ANY_BIT: Final = 0x45
+_RETURN: Final = 0x06
+
+_NUMBER: Final = 0  # offsets in struct seccomp_data
+_ARCHITECTURE: Final = 4
+_ALLOW: Final = 0x7FFF0000
+_KILL: Final = 0x80000000
+_ERRNO: Final = 0x00050000
+
+
+@dataclass(frozen=True)
+class _Instruction:
+    code: int
+    value: int
+    if_true: str = ""
+    if_false: str = ""
+    label: str = ""
+
+
+def _program(pid: int) -> Iterator[_Instruction]:
+    """The filter, top to bottom: the calls judged by an argument, then the plain list, then no."""
+    yield _Instruction(_LOAD, _ARCHITECTURE)
+    yield _Instruction(_JUMP_IF_EQUAL, _AUDIT_ARCH_X86_64, if_false="kill")
+    yield _Instruction(_LOAD, _NUMBER)
+    yield _Instruction(_JUMP_IF_ANY_BIT, _X32_BIT, if_true="enosys")
+    for number in ALLOWED.values():
+        yield _Instruction(_JUMP_IF_EQUAL, number, if_true="allow")
+    for number in _ANSWER_ENOSYS:
+        yield _Instruction(_JUMP_IF_EQUAL, number, if_true="enosys")
+    yield from _judged(_OPEN, argument=1, any_bit=_WRITE_FLAGS, then="eacces", otherwise="allow")
+    yield from _judged(_OPENAT, argument=2, any_bit=_WRITE_FLAGS, then="eacces", otherwise="allow")
+    yield from _judged(_CLONE, argument=0, any_bit=_CLONE_THREAD, then="allow", otherwise="eperm")
+    yield from _judged(_TGKILL, argument=0, equal=(pid,))
+    yield from _judged(_PRLIMIT64, argument=0, equal=(0,))
+    yield from _judged(_FCNTL, argument=1, equal=_FCNTL_COMMANDS)
+    yield from _judged(_IOCTL, argument=1, equal=_IOCTL_REQUESTS)
+    yield _Instruction(_RETURN, _ERRNO | errno.EPERM, label="eperm")
+    yield _Instruction(_RETURN, _ERRNO | errno.EACCES, label="eacces")
+    yield _Instruction(_RETURN, _ERRNO | errno.ENOSYS, label="enosys")
+    yield _Instruction(_RETURN, _ALLOW, label="allow")
+    yield _Instruction(_RETURN, _KILL, label="kill")
+
+
+def _judged(
+    number: int,
+    *,
+    argument: int,
+    any_bit: int = 0,
+    equal: Sequence[int] = (),
+    then: str = "allow",
+    otherwise: str = "eperm",
+) -> Iterator[_Instruction]:
+    """One call that depends on the low 32 bits of an argument: `then` where it matches, else `otherwise`."""
+    after = f"after {number}"
+    yield _Instruction(_JUMP_IF_EQUAL, number, if_false=after)
+    yield _Instruction(_LOAD, 16 + 8 * argument)
+    if any_bit:
+        yield _Instruction(_JUMP_IF_ANY_BIT, any_bit, if_true=then, if_false=otherwise)
+    else:
+        for value in equal[:-1]:
+            yield _Instruction(_JUMP_IF_EQUAL, value, if_true=then)
+        yield _Instruction(_JUMP_IF_EQUAL, equal[-1], if_true=then, if_false=otherwise)
+    yield _Instruction(_LOAD, _NUMBER, label=after)
+
+
+def _assemble(program: Iterator[_Instruction]) -> Iterator[bytes]:
+    """Instructions as `struct sock_filter`; a jump counts the instructions that it skips."""
+    instructions = list(program)
+    places = {instruction.label: place for place, instruction in enumerate(instructions) if instruction.label}
+    for place, instruction in enumerate(instructions):
+        if_true, if_false = (
+            places[label] - place - 1 if label else 0 for label in (instruction.if_true, instruction.if_false)
+        )
+        yield struct.pack("=HBBI", instruction.code, if_true, if_false, instruction.value)

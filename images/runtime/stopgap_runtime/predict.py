@@ -1,0 +1,109 @@
+"""The data plane: one model's answers, the same for every face (gRPC here; REST beside it)."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Final
+
+from stopgap_protos.saved_model_pb2 import SignatureDef
+from stopgap_protos.serving_pb2 import ModelSpec
+
+from .faults import Code, Fault
+from .host_tensor import HostTensor
+from .servable import Servable
+from .signatures import Signature
+from .validation import check_inputs, chosen_outputs
+
+__all__ = ["DataPlane", "Prediction"]
+
+_DEFAULT_SIGNATURE: Final = "serving_default"
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What one run gave, by output alias."""
+
+    signature: Signature
+    outputs: Mapping[str, HostTensor]
+
+
+class DataPlane:
+    """Answers for one loaded version of one model.
+
+    Args:
+        run_timeout_s: No run takes longer, whatever its caller would allow.
+        overdue_after: Announces a run and the `time.monotonic()` by which it must have ended; entered around it.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        version: int,
+        servable: Servable,
+        *,
+        run_timeout_s: float,
+        overdue_after: Callable[[float], AbstractContextManager[None]],
+    ) -> None:
+        self.name = name
+        self.version = version
+        self._servable = servable
+        self._run_timeout_s = run_timeout_s
+        self._overdue_after = overdue_after
+
+    @property
+    def signature_defs(self) -> Mapping[str, SignatureDef]:
+        """The model's signatures as its file has them."""
+        return self._servable.signature_defs
+
+    def signature(self, spec: ModelSpec) -> Signature:
+        """The signature that a request names; `serving_default` when it names none.
+
+        Raises:
+            Fault: As `check_spec`, or FAILED_PRECONDITION for an unknown signature.
+        """
+        self.check_spec(spec)
+        key = spec.signature_name or _DEFAULT_SIGNATURE
+        if key not in self._servable.signatures:
+            raise Fault(Code.FAILED_PRECONDITION, f'Serving signature key "{key}" not found.')
+        return self._servable.signatures[key]
+
+    def check_spec(self, spec: ModelSpec) -> None:
+        """Refuses a model, version or label that is not ours.
+
+        Raises:
+            Fault: NOT_FOUND or INVALID_ARGUMENT, in TF Serving's words.
+        """
+        if not spec.name:
+            raise Fault(Code.INVALID_ARGUMENT, "ModelSpec has no name specified.")
+        if spec.HasField("version_label"):
+            raise Fault(Code.INVALID_ARGUMENT, f"Unrecognized servable version label: {spec.version_label}")
+        if spec.HasField("version") and (spec.name != self.name or spec.version.value != self.version):
+            raise Fault(Code.NOT_FOUND, f"Servable not found for request: Specific({spec.name}, {spec.version.value})")
+        if spec.name != self.name:
+            raise Fault(Code.NOT_FOUND, f"Servable not found for request: Latest({spec.name})")
+
+    def predict(
+        self,
+        signature: Signature,
+        inputs: Mapping[str, HostTensor],
+        output_filter: Sequence[str],
+        timeout_s: float | None,
+    ) -> Prediction:
+        """Runs one request.
+
+        Args:
+            timeout_s: How long the caller still waits; None for as long as a run may take.
+
+        Raises:
+            Fault: The request does not fit the signature, or TensorFlow failed, in its own words and code.
+        """
+        check_inputs(signature, inputs)
+        outputs = chosen_outputs(signature, output_filter)
+        budget_s = self._run_timeout_s if timeout_s is None else min(timeout_s, self._run_timeout_s)
+        if budget_s <= 0:
+            raise Fault(Code.DEADLINE_EXCEEDED, "the deadline had passed before the run began")
+        with self._overdue_after(time.monotonic() + budget_s):
+            return Prediction(signature, self._servable.run(signature, inputs, outputs, budget_s))

@@ -1,0 +1,76 @@
+"""What a worker tells its parent without a word: its stage, and by when each of its runs must have ended.
+
+One page of shared memory for each worker. The worker writes, the parent reads; a worker that lies in it can only get
+itself replaced. Times are `time.monotonic()`, which all processes of one kernel share.
+"""
+
+import enum
+import mmap
+import struct
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+__all__ = ["Scoreboard", "Stage"]
+
+
+class Stage(enum.IntEnum):
+    """How far a worker has come."""
+
+    STARTING = 0
+    LOADING = 1
+    WARMING = 2
+    SERVING = 3
+
+
+_SLOT: Final = struct.Struct("=d")
+_FIRST_SLOT: Final = 8
+_NEVER: Final = 0.0
+
+
+class Scoreboard:
+    """One worker's page.
+
+    Args:
+        slots: How many runs can be under way at once; one slot for each connection.
+    """
+
+    def __init__(self, slots: int) -> None:
+        self.slots = slots
+        self._memory = mmap.mmap(-1, _FIRST_SLOT + slots * _SLOT.size)
+        self._free = list(range(slots))
+
+    def close(self) -> None:
+        """Unmaps the page, so that one worker cannot write on another's."""
+        self._memory.close()
+
+    @property
+    def stage(self) -> Stage:
+        """How far the worker has come; a number that is no stage counts as starting."""
+        try:
+            return Stage(self._memory[0])
+        except ValueError:
+            return Stage.STARTING
+
+    @stage.setter
+    def stage(self, stage: Stage) -> None:
+        self._memory[0] = stage
+
+    @contextmanager
+    def run_until(self, deadline: float) -> Iterator[None]:
+        """Announces a run that must have ended by `deadline`."""
+        slot = self._free.pop()  # lists pop and append in one step
+        offset = _FIRST_SLOT + slot * _SLOT.size
+        _SLOT.pack_into(self._memory, offset, deadline)
+        try:
+            yield
+        finally:
+            _SLOT.pack_into(self._memory, offset, _NEVER)
+            self._free.append(slot)
+
+    def overdue_s(self) -> float:
+        """By how many seconds the worst run is over its deadline; negative or zero when none is."""
+        values = [value for (value,) in _SLOT.iter_unpack(self._memory[_FIRST_SLOT:])]
+        deadlines = [value for value in values if value != _NEVER]
+        return time.monotonic() - min(deadlines) if deadlines else 0.0

@@ -1,0 +1,79 @@
+"""Accepts connections on one listening socket and answers their requests, a thread for each connection.
+
+Threads and not an event loop: a run of TensorFlow blocks, and so does nothing else then: not the health check, not the
+next caller, who gets the other core. The front keeps connections open and bounds their number, so threads are few and
+long-lived.
+"""
+
+import socket
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+
+from .http11 import BadRequest, Connection, Request, Response
+
+__all__ = ["Server"]
+
+
+class Server:
+    """Serves `handle` on `listener`.
+
+    Args:
+        handle: Answers one request; called from several threads at once; must not raise.
+        connections: How many connections are served at once; further ones wait in the socket's queue.
+    """
+
+    def __init__(
+        self,
+        listener: socket.socket,
+        handle: Callable[[Request], Response],
+        *,
+        connections: int,
+        max_body_bytes: int,
+    ) -> None:
+        self._listener = listener
+        self._handle = handle
+        self._connections = connections
+        self._max_body_bytes = max_body_bytes
+        self._places = threading.Semaphore(connections)
+        self._streams: set[socket.socket] = set()
+        self.draining = False
+
+    def serve(self) -> None:
+        """Accepts until an exception, from a signal's handler say, ends it."""
+        while True:
+            self._places.acquire()
+            stream, _ = self._listener.accept()
+            self._streams.add(stream)
+            threading.Thread(target=self._converse, args=(stream,), daemon=True).start()
+
+    def drain(self, timeout_s: float) -> None:
+        """Lets the requests under way finish, but takes no more; returns when all have, or after `timeout_s`."""
+        self.draining = True
+        self._listener.close()
+        for stream in tuple(self._streams):
+            with suppress(OSError):
+                stream.shutdown(socket.SHUT_RD)  # what was received is still read and answered
+        deadline = time.monotonic() + timeout_s
+        while self._streams and time.monotonic() < deadline:
+            time.sleep(0.01)
+
+    def _converse(self, stream: socket.socket) -> None:
+        try:
+            with stream, suppress(OSError):  # the peer left: nobody is there to be told
+                self._answer_all(Connection(stream, self._max_body_bytes))
+        finally:
+            self._streams.discard(stream)
+            self._places.release()
+
+    def _answer_all(self, connection: Connection) -> None:
+        try:
+            while (request := connection.read()) is not None:
+                response = self._handle(request)
+                keep_alive = request.keep_alive and not self.draining
+                connection.write(response, keep_alive=keep_alive)
+                if not keep_alive:
+                    return
+        except BadRequest as refused:
+            connection.write(Response(refused.status, {}, (refused.text.encode(),)), keep_alive=False)

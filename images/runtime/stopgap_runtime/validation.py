@@ -1,0 +1,89 @@
+"""A request against its signature, before TensorFlow sees it.
+
+TensorFlow's C++ side checks neither names nor shapes of what it is fed, and some kernels end the process over a rank
+that they did not expect. Texts and codes are TF Serving 1.15's where it has one (predict_util.cc, direct_session.cc).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+
+from .faults import Code, Fault
+from .host_tensor import HostTensor, dtype_name
+from .signatures import Signature, TensorSpec
+
+__all__ = ["check_inputs", "chosen_outputs"]
+
+
+def check_inputs(signature: Signature, inputs: Mapping[str, HostTensor]) -> None:
+    """Refuses inputs that do not fit the signature: names, dtype, rank, known dimensions.
+
+    Raises:
+        Fault: INVALID_ARGUMENT, naming the input.
+    """
+    _check_names(signature, inputs)
+    for index, (alias, tensor) in enumerate(inputs.items()):
+        spec = signature.inputs[alias]
+        if tensor.dtype != spec.dtype:
+            expected, provided = dtype_name(spec.dtype), dtype_name(tensor.dtype)
+            raise Fault(
+                Code.INVALID_ARGUMENT,
+                f"Expects arg[{index}] to be {expected} but {provided} is provided (input '{alias}')",
+            )
+        if not _fits(tensor.shape, spec):
+            raise Fault(
+                Code.INVALID_ARGUMENT,
+                f"input '{alias}' has shape {_shape_text(tensor.shape)}, "
+                f"signature '{signature.key}' takes {_shape_text(spec.shape or ())}",
+            )
+
+
+def chosen_outputs(signature: Signature, output_filter: Sequence[str]) -> Sequence[str]:
+    """The aliases to fetch: those asked for, or all.
+
+    Raises:
+        Fault: INVALID_ARGUMENT for an alias that is unknown or asked for twice.
+    """
+    for index, alias in enumerate(output_filter):
+        if alias not in signature.outputs:
+            raise Fault(
+                Code.INVALID_ARGUMENT,
+                f"output tensor alias not found in signature: {alias} "
+                f"Outputs expected to be in the set {_set_text(signature.outputs)}.",
+            )
+        if alias in output_filter[:index]:
+            raise Fault(Code.INVALID_ARGUMENT, f"duplicate output tensor alias: {alias}")
+    return output_filter or tuple(signature.outputs)
+
+
+def _check_names(signature: Signature, inputs: Mapping[str, HostTensor]) -> None:
+    sent, required = inputs.keys(), signature.inputs.keys()
+    if len(sent) != len(required):
+        raise Fault(
+            Code.INVALID_ARGUMENT,
+            f"input size does not match signature: {len(sent)}!={len(required)} "
+            f"len({_set_text(sent)}) != len({_set_text(required)}). "
+            f"Sent extra: {_set_text(sent - required)}. Missing but required: {_set_text(required - sent)}.",
+        )
+    for alias in sent - required:
+        raise Fault(
+            Code.INVALID_ARGUMENT,
+            f"input tensor alias not found in signature: {alias}. "
+            f"Inputs expected to be in the set {_set_text(required)}.",
+        )
+
+
+def _fits(shape: Sequence[int], spec: TensorSpec) -> bool:
+    if spec.shape is None:
+        return True
+    return len(shape) == len(spec.shape) and all(
+        known is None or known == size for size, known in zip(shape, spec.shape, strict=True)
+    )
+
+
+def _set_text(names: Collection[str]) -> str:
+    return "{" + ",".join(sorted(names)) + "}"
+
+
+def _shape_text(shape: Sequence[int | None]) -> str:
+    return "[" + ",".join("?" if size is None else str(size) for size in shape) + "]"

@@ -1,0 +1,79 @@
+"""What a worker prints, made safe to log: line by line, escaped, cut and rate-limited.
+
+A model can print what it likes (`tf.print`), so a worker's output is hostile: it must not forge the parent's lines, nor
+fill a disk, nor block the worker because nobody reads.
+"""
+
+import os
+import time
+from collections.abc import Callable
+from typing import Final
+
+__all__ = ["WorkerLog", "printable"]
+
+_LINE_LIMIT: Final = 2048
+_READ_SIZE: Final = 64 << 10
+_LINES_PER_S: Final = 100.0
+_BURST_LINES: Final = 500.0
+
+
+class WorkerLog:
+    """Reads one worker's stdout and stderr from a pipe.
+
+    Args:
+        say: Takes one safe line at a time.
+    """
+
+    def __init__(self, descriptor: int, say: Callable[[str], None]) -> None:
+        self.descriptor = descriptor
+        self._say = say
+        self._rest = b""
+        self._allowance = _BURST_LINES
+        self._refilled = time.monotonic()
+        self._dropped = 0
+
+    def read(self) -> bool:
+        """Takes what is there without waiting for more; False at the end of the pipe."""
+        try:
+            data = os.read(self.descriptor, _READ_SIZE)
+        except BlockingIOError:
+            return True
+        if not data:
+            return False
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        if len(self._rest) > _LINE_LIMIT:
+            lines.append(self._rest)
+            self._rest = b""
+        for line in lines:
+            self._admit(line)
+        return True
+
+    def close(self) -> None:
+        """Reads to the end of what a dead worker left, and closes the pipe."""
+        for _ in range(16):  # a pipe holds 64 KiB; a descriptor that somebody else keeps open must not hold us
+            if not self.read():
+                break
+        if self._rest:
+            self._admit(self._rest)
+        if self._dropped:
+            self._say(f"({self._dropped} lines dropped)")
+        os.close(self.descriptor)
+
+    def _admit(self, line: bytes) -> None:
+        now = time.monotonic()
+        self._allowance = min(_BURST_LINES, self._allowance + (now - self._refilled) * _LINES_PER_S)
+        self._refilled = now
+        if self._allowance < 1:
+            self._dropped += 1
+            return
+        self._allowance -= 1
+        if self._dropped:
+            self._say(f"({self._dropped} lines dropped)")
+            self._dropped = 0
+        self._say(printable(line))
+
+
+def printable(text: bytes) -> str:
+    """Hostile bytes as one line of at most 2,048 characters without control characters."""
+    decoded = text[:_LINE_LIMIT].decode("utf-8", "backslashreplace")
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in decoded)

@@ -1,0 +1,39 @@
+"""What a worker prints cannot forge the parent's lines, fill the log or block the worker."""
+
+from __future__ import annotations
+
+import os
+
+from stopgap_runtime.worker_log import WorkerLog
+
+
+def logged(*writes: bytes) -> list[str]:
+    reader, writer = os.pipe()
+    os.set_blocking(reader, False)
+    lines: list[str] = []
+    log = WorkerLog(reader, lines.append)
+    for data in writes:
+        os.write(writer, data)
+        log.read()
+    os.close(writer)
+    log.close()
+    return lines
+
+
+def test_lines_come_whole_however_they_were_written() -> None:
+    assert logged(b"one\ntw", b"o\nthree") == ["one", "two", "three"]
+
+
+def test_control_characters_are_shown_and_not_obeyed() -> None:
+    assert logged(b"\x1b[2Jgone\r[parent] forged\xff\n") == [r"\x1b[2Jgone\r[parent] forged\xff"]
+
+
+def test_a_line_without_end_is_cut() -> None:
+    lines = logged(*[b"x" * 60_000] * 4)
+    assert all(len(line) <= 2048 for line in lines)
+
+
+def test_a_flood_is_dropped_and_counted() -> None:
+    lines = logged(*[b"flood\n" * 10_000] * 5)
+    assert len(lines) < 1_000
+    assert any(line.endswith("lines dropped)") for line in lines)
