@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import pytest
-
 from stopgap_runtime.faults import Code, Fault
 from stopgap_runtime.grpc_wire import failure, message_of, success, timeout_s_of
 from stopgap_runtime.http11 import Request
 
 
 def request(body: bytes = b"", **headers: str) -> Request:
-    return Request("POST", "/", {name.replace("_", "-"): value for name, value in headers.items()}, body, keep_alive=True)
+    return Request(
+        "POST", "/", {name.replace("_", "-"): value for name, value in headers.items()}, body, keep_alive=True
+    )
 
 
 def test_a_frame_gives_its_message() -> None:

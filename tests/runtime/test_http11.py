@@ -7,7 +7,6 @@ import threading
 from collections.abc import Iterator
 
 import pytest
-
 from stopgap_runtime.http11 import BadRequest, Connection, Response
 
 
@@ -22,7 +21,8 @@ def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
 
 def test_a_chunked_request_is_read_whole_even_byte_by_byte(pair: tuple[socket.socket, socket.socket]) -> None:
     ours, theirs = pair
-    raw = b"POST /x HTTP/1.1\r\nHost: h\r\nGrpc-Timeout: 1S\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n"
+    head = b"POST /x HTTP/1.1\r\nHost: h\r\nGrpc-Timeout: 1S\r\nTransfer-Encoding: chunked\r\n\r\n"
+    raw = head + b"3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n"
     sender = threading.Thread(target=lambda: [theirs.sendall(raw[i : i + 1]) for i in range(len(raw))])
     sender.start()
     request = Connection(ours, 1000).read()

@@ -31,7 +31,8 @@ def confined(code: str) -> str:
 def denied(statement: str) -> str:
     """The name of the errno that `statement` ends with; "allowed" if it does not."""
     return confined(
-        f"try:\n    {statement}\n    print('allowed')\nexcept OSError as error:\n    print(errno.errorcode[error.errno])"
+        f"try:\n    {statement}\n    print('allowed')\n"
+        "except OSError as error:\n    print(errno.errorcode[error.errno])"
     )
 
 
