@@ -54,11 +54,17 @@ def _answer_questions(bundle_folder: Path, model: Path) -> None:
     from stopgap_runtime.capi import Bundle, TensorFlow, in_pool  # noqa: PLC0415
     from stopgap_runtime.capi.session import IN_CALLERS_THREAD  # noqa: PLC0415
     from stopgap_runtime.host_tensor import of_array  # noqa: PLC0415
-    from stopgap_runtime.saved_model import SavedModel  # noqa: PLC0415
+    from stopgap_runtime.op_registry import OpRegistry  # noqa: PLC0415
+    from stopgap_runtime.saved_model import read_meta_graph  # noqa: PLC0415
     from zoo_request import example_inputs  # noqa: PLC0415 - the child's own imports: the parent needs no runtime
 
-    signature = SavedModel.read(model / "1").meta_graph(frozenset({"serve"})).signatures["serving_default"]
-    session = TensorFlow(Bundle.read(bundle_folder)).load_model(model / "1", {"serve"}, threads=2, timeout_s=60)
+    bundle = Bundle.read(bundle_folder)
+    tensorflow = TensorFlow(bundle)
+    meta_graph = read_meta_graph(model / "1", {"serve"})
+    for library in OpRegistry.read(bundle).libraries_for(meta_graph.ops):
+        tensorflow.load_op_library(library)
+    signature = meta_graph.signatures["serving_default"]
+    session = tensorflow.load_model(model / "1", {"serve"}, threads=2, timeout_s=60)
     values = [of_array(array) for array in example_inputs(model).values()]
     inputs = session.endpoints([spec.tensor_name for spec in signature.inputs.values()])
     outputs = session.endpoints([spec.tensor_name for spec in signature.outputs.values()])

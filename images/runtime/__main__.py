@@ -1,7 +1,13 @@
 """`python -I images/runtime …`, and the same in an image, where this folder is `/opt/stopgap/app`."""
 
+import os
 import sys
 
-from stopgap_runtime.__main__ import main
+# Read by libraries when they are loaded, so set before any is: NumPy's BLAS would start threads that a fork loses,
+# and TensorFlow would log what it does, not only what goes wrong.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
+
+from stopgap_runtime.__main__ import main  # noqa: E402 - see above
 
 sys.exit(main())

@@ -1,14 +1,14 @@
 """Every error that stopgap raises on purpose, in one tree; each says what is wrong and what to do about it.
 
-    StopgapError
-    ├── ModelError        what lies on disk cannot be served: path, tags, ops, permissions
-    ├── BundleError       a TensorFlow library could not be fetched, verified or loaded
-    ├── ImageError        a container image could not be built
-    ├── EngineError       the engine is down, refuses us, or refused what was asked of it
-    ├── DeploymentError   a name that is taken, unknown or invalid; a date that has passed
-    ├── SandboxError      the runtime died or did not come up; carries its last log lines
-    ├── FrontError        the front could not be started, configured or reached
-    └── PredictionError   a request was refused or failed; carries gRPC's status code
+StopgapError
+├── ModelError        what lies on disk cannot be served: path, tags, ops, permissions
+├── BundleError       a TensorFlow library could not be fetched, verified or loaded
+├── ImageError        a container image could not be built
+├── EngineError       the engine is down, refuses us, or refused what was asked of it
+├── DeploymentError   a name that is taken, unknown or invalid; a date that has passed
+├── SandboxError      the runtime died or did not come up; carries its last log lines
+├── FrontError        the front could not be started, configured or reached
+└── PredictionError   a request was refused or failed; carries gRPC's status code
 """
 
 from __future__ import annotations

@@ -55,6 +55,8 @@ class Worker(http.server.BaseHTTPRequestHandler):
         """Says nothing."""
 
     def _body(self) -> bytes:
+        if "content-length" in self.headers:
+            return self.rfile.read(int(self.headers["content-length"]))
         chunks = []
         while size := int(self.rfile.readline(), 16):
             chunks.append(self.rfile.read(size))

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final, TypeVar
+from typing import Final, TypeVar, Union
 
 from google.protobuf.message import DecodeError, Message
 from stopgap_protos import serving_pb2 as pb
 
 from .faults import Code, Fault
 from .predict import DataPlane, Prediction
-from .tensors import decode, encode
-from .wire import length_delimited
+from .tensors import decode, pieces
+from .varints import varint
 
 __all__ = ["GrpcApi"]
 
@@ -22,7 +22,10 @@ _MODEL_SPEC_FIELD: Final = pb.PredictResponse.MODEL_SPEC_FIELD_NUMBER
 _KEY_FIELD: Final = 1  # of every protobuf map entry
 _VALUE_FIELD: Final = 2
 
-Buffers = Sequence[bytes]
+_LENGTH_DELIMITED: Final = 2  # the wire type of strings, bytes and messages
+
+Buffer = Union[bytes, memoryview]
+Buffers = Sequence[Buffer]
 _M = TypeVar("_M", bound=Message)
 
 
@@ -61,13 +64,13 @@ class GrpcApi:
         """A PredictResponse, put together around the tensors' own bytes: they may be megabytes."""
         spec = pb.ModelSpec(name=self._data_plane.name, signature_name=prediction.signature.key)
         spec.version.value = self._data_plane.version
-        pieces = []
+        message: list[Buffer] = []
         for alias, tensor in prediction.outputs.items():
-            key = length_delimited(_KEY_FIELD, (alias.encode(),))
-            value = length_delimited(_VALUE_FIELD, encode(tensor))
-            pieces += length_delimited(_OUTPUTS_FIELD, (*key, *value))
-        pieces += length_delimited(_MODEL_SPEC_FIELD, (spec.SerializeToString(),))
-        return pieces
+            key = _field(_KEY_FIELD, (alias.encode(),))
+            value = _field(_VALUE_FIELD, pieces(tensor))
+            message += _field(_OUTPUTS_FIELD, (*key, *value))
+        message += _field(_MODEL_SPEC_FIELD, (spec.SerializeToString(),))
+        return message
 
     def _metadata(self, message: memoryview, _timeout_s: float | None) -> Buffers:
         request = _parsed(pb.GetModelMetadataRequest, message)
@@ -100,6 +103,11 @@ class GrpcApi:
             status=pb.StatusProto(error_code=Code.OK),
         )
         return (response.SerializeToString(),)
+
+
+def _field(number: int, content: Buffers) -> Buffers:
+    """A protobuf field whose content is the concatenation of some buffers."""
+    return (varint(number << 3 | _LENGTH_DELIMITED) + varint(sum(map(len, content))), *content)
 
 
 def _parsed(kind: type[_M], message: memoryview) -> _M:

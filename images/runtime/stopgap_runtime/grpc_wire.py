@@ -57,7 +57,7 @@ def timeout_s_of(request: Request) -> float | None:
     return int(digits) * _UNITS_S[unit]
 
 
-def success(message: Sequence[bytes]) -> Response:
+def success(message: Sequence[bytes | memoryview]) -> Response:
     """An answer whose serialised message is the concatenation of `message`."""
     frame = _FRAME.pack(0, sum(map(len, message)))
     return Response(200, _HEADERS, (frame, *message), trailers=_OK)

@@ -54,7 +54,7 @@ class Response:
 
     status: int
     headers: Mapping[str, str]
-    body: Sequence[bytes] = ()
+    body: Sequence[bytes | memoryview] = ()
     trailers: Mapping[str, str] | None = None
 
 
@@ -103,7 +103,7 @@ class Connection:
                 pending[0] = pending[0][sent:]
 
 
-def _serialised(response: Response, *, keep_alive: bool) -> Sequence[bytes]:
+def _serialised(response: Response, *, keep_alive: bool) -> Sequence[bytes | memoryview]:
     headers = dict(response.headers)
     if not keep_alive:
         headers["connection"] = "close"

@@ -14,7 +14,7 @@ import sys
 from typing import Final
 
 from . import kernel
-from .capi import TensorFlow
+from .capi import Bundle, TensorFlow
 from .settings import ServeSettings
 from .worker_process import WorkerProcess
 
@@ -39,7 +39,7 @@ class Parent:
         kernel.make_undumpable()
         self._ready_file.unlink(missing_ok=True)
         self._listen_to_signals()
-        self._tensorflow = TensorFlow.load(self._settings.bundle)
+        self._tensorflow = TensorFlow(Bundle.read(self._settings.bundle))
         gc.collect()
         gc.freeze()  # the workers share these pages as long as no collector writes on them
         self._add_worker()

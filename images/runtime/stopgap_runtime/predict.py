@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Final
 
 from stopgap_protos.saved_model_pb2 import SignatureDef
 from stopgap_protos.serving_pb2 import ModelSpec
@@ -14,12 +13,10 @@ from stopgap_protos.serving_pb2 import ModelSpec
 from .faults import Code, Fault
 from .host_tensor import HostTensor
 from .servable import Servable
-from .signatures import Signature
+from .signatures import DEFAULT_SIGNATURE, Signature
 from .validation import check_inputs, chosen_outputs
 
 __all__ = ["DataPlane", "Prediction"]
-
-_DEFAULT_SIGNATURE: Final = "serving_default"
 
 
 @dataclass(frozen=True)
@@ -65,7 +62,7 @@ class DataPlane:
             Fault: As `check_spec`, or FAILED_PRECONDITION for an unknown signature.
         """
         self.check_spec(spec)
-        key = spec.signature_name or _DEFAULT_SIGNATURE
+        key = spec.signature_name or DEFAULT_SIGNATURE
         if key not in self._servable.signatures:
             raise Fault(Code.FAILED_PRECONDITION, f'Serving signature key "{key}" not found.')
         return self._servable.signatures[key]

@@ -1,0 +1,1 @@
+"""Engines start containers: one Protocol, one file for each engine."""

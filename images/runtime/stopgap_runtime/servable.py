@@ -1,0 +1,259 @@
+"""A loaded model: its signatures, runs, and the choice of the thread in which a run takes place."""
+
+from __future__ import annotations
+
+import functools
+import statistics
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from stopgap_protos.tensor_pb2 import DataType
+
+from .capi import IN_CALLERS_THREAD, Endpoints, Session, TensorFlow, in_pool
+from .faults import Fault
+from .host_tensor import ELEMENT, HostTensor, elements_in, zeros
+from .op_registry import OpRegistry
+from .saved_model import MetaGraph, check_ops, read_meta_graph
+from .signatures import DEFAULT_SIGNATURE
+from .state import state_changing_ops
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Mapping, Sequence
+    from pathlib import Path
+
+    from stopgap_protos.graph_pb2 import OpDef
+    from stopgap_protos.saved_model_pb2 import SignatureDef
+
+    from .signatures import Signature
+
+__all__ = ["Servable"]
+
+# A run in the caller's thread cannot be interrupted, so only what was measured short may go there …
+_SHORT_S: Final = 0.010
+# … and what is predicted, from the size of its inputs, to stay so.
+_LONGEST_INLINE_S: Final = 0.050
+
+_PAIRS_MEASURED: Final = 15
+_MEASURING_S: Final = 0.3
+_LARGEST_SYNTHETIC_BYTES: Final = 64 << 20
+_STRING_OVERHEAD_BYTES: Final = 16  # so that an empty string has a size to compare with
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """One way to run a signature: what is fed, what is fetched, and where each wanted output stands among that."""
+
+    fed: Endpoints
+    fetched: Endpoints
+    positions: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class _Pace:
+    """How long a run in the caller's thread took, with how many bytes of input."""
+
+    seconds: float
+    input_bytes: int
+
+    def predicts_short(self, input_bytes: int) -> bool:
+        return self.seconds * max(1.0, input_bytes / max(1, self.input_bytes)) <= _LONGEST_INLINE_S
+
+
+class Servable:
+    """A model in memory. Any number of threads may run it at once.
+
+    Attributes:
+        signatures: What callers may ask.
+        signature_defs: The same, as the model's file has it.
+        tensorflow_version: What it runs on.
+    """
+
+    def __init__(
+        self, session: Session, meta_graph: MetaGraph, ops: Mapping[str, OpDef], tensorflow_version: str
+    ) -> None:
+        self.signatures = meta_graph.signatures
+        self.signature_defs: Mapping[str, SignatureDef] = meta_graph.signature_defs
+        self.tensorflow_version = tensorflow_version
+        self._session = session
+        self._state_changing = {
+            key: _state_changed_by(signature, meta_graph, ops) for key, signature in meta_graph.signatures.items()
+        }
+        self._inline: dict[str, _Pace] = {}
+        self._plan = functools.lru_cache(maxsize=256)(self._make_plan)
+
+    @classmethod
+    def load(
+        cls,
+        tensorflow: TensorFlow,
+        model: Path,
+        *,
+        tags: Collection[str],
+        op_libraries: Iterable[Path] = (),
+        threads: int,
+        load_timeout_s: float | None = None,
+    ) -> Servable:
+        """Loads a SavedModel, with the op libraries that its graph needs and no others.
+
+        Args:
+            model: The folder of one version.
+            tags: The exact tags of the wanted meta graph.
+            op_libraries: Libraries of custom operations, loaded in any case.
+            threads: The size of each of TensorFlow's two pools.
+
+        Raises:
+            Fault: Why it cannot be served, in words for who wants to serve it.
+        """
+        registry = OpRegistry.read(tensorflow.bundle)
+        meta_graph = read_meta_graph(model, tags)
+        custom = {op.name: op for library in op_libraries for op in _custom_ops(tensorflow, library)}
+        ops = {**registry.ops, **custom}
+        check_ops(meta_graph.ops, ops, tensorflow.version)
+        for library in registry.libraries_for(meta_graph.ops - custom.keys()):
+            tensorflow.load_op_library(library)
+        session = tensorflow.load_model(model, meta_graph.tags, threads=threads, timeout_s=load_timeout_s)
+        return cls(session, meta_graph, ops, tensorflow.version)
+
+    @property
+    def changes_any_state(self) -> bool:
+        """Whether some signature changes what later runs see."""
+        return any(self._state_changing.values())
+
+    def changes_state(self, signature_key: str) -> bool:
+        """Whether running this signature changes what later runs see; see `state`."""
+        return bool(self._state_changing[signature_key])
+
+    def run(
+        self,
+        signature: Signature,
+        inputs: Mapping[str, HostTensor],
+        outputs: Sequence[str],
+        timeout_s: float | None,
+    ) -> dict[str, HostTensor]:
+        """Runs a signature.
+
+        Args:
+            inputs: A tensor for each of the signature's inputs, checked against it; optional ones may be missing.
+            outputs: Aliases of the wanted outputs.
+            timeout_s: When TensorFlow is to give up; it has no effect where `runs_inline`.
+
+        Raises:
+            Fault: TensorFlow's own error, or the signature names tensors that the graph does not have.
+        """
+        plan = self._plan(signature.key, tuple(inputs), tuple(outputs))
+        inline = self.runs_inline(signature, inputs)
+        started = time.monotonic()
+        answer = self._run(plan, inputs, outputs, IN_CALLERS_THREAD if inline else in_pool(timeout_s))
+        self._learn(signature, _input_bytes(inputs), time.monotonic() - started, inline=inline)
+        return answer
+
+    def runs_inline(self, signature: Signature, inputs: Mapping[str, HostTensor]) -> bool:
+        """Whether such a run would take place in the caller's thread, where TensorFlow cannot interrupt it."""
+        pace = self._inline.get(signature.key)
+        return pace is not None and pace.predicts_short(_input_bytes(inputs))
+
+    def warm_up(self, budget_s: float = 10.0) -> None:
+        """Runs each signature that changes no state on made-up inputs, and measures in which thread it is faster.
+
+        The made-up inputs need not make sense to the model: an error is none. They can kill the process.
+        """
+        deadline = time.monotonic() + budget_s
+        for signature in sorted(self.signatures.values(), key=lambda signature: signature.key != DEFAULT_SIGNATURE):
+            if time.monotonic() >= deadline:
+                return
+            inputs = _synthetic(signature)
+            if inputs is None or self.changes_state(signature.key):
+                continue
+            try:
+                pace = self._measured(signature, inputs, deadline)
+            except Fault:
+                continue
+            if pace is not None:
+                self._inline[signature.key] = pace
+
+    def close(self) -> None:
+        """Frees the model now; no run may be under way."""
+        self._session.close()
+
+    def _learn(self, signature: Signature, input_bytes: int, seconds: float, *, inline: bool) -> None:
+        """Corrects what warm-up measured, whose made-up inputs may be much smaller than real ones."""
+        pace = self._inline.get(signature.key)
+        if pace is None:
+            return
+        if inline and seconds > _LONGEST_INLINE_S:
+            self._inline.pop(signature.key, None)  # the prediction was wrong: to be trusted no more
+        elif not inline and seconds <= _SHORT_S and input_bytes > pace.input_bytes:
+            self._inline[signature.key] = _Pace(seconds, input_bytes)
+
+    def _measured(self, signature: Signature, inputs: Mapping[str, HostTensor], deadline: float) -> _Pace | None:
+        """The pace of runs in the caller's thread, where they are both short and faster than in the pool."""
+        plan_outputs = tuple(signature.outputs)
+        plan = self._plan(signature.key, tuple(inputs), plan_outputs)
+
+        def seconds(options: bytes) -> float:
+            started = time.perf_counter()
+            self._run(plan, inputs, plan_outputs, options)
+            return time.perf_counter() - started
+
+        pooled_options = in_pool(max(0.001, deadline - time.monotonic()))
+        seconds(pooled_options)  # the first run prepares the graph
+        end = min(deadline, time.monotonic() + _MEASURING_S)
+        pooled, inline = [seconds(pooled_options)], list[float]()
+        while len(inline) < _PAIRS_MEASURED and time.monotonic() < end:
+            if statistics.median(pooled) > _SHORT_S:
+                return None
+            inline.append(seconds(IN_CALLERS_THREAD))
+            pooled.append(seconds(pooled_options))
+        if not inline or statistics.median(inline) >= min(_SHORT_S, statistics.median(pooled)):
+            return None
+        return _Pace(statistics.median(inline), _input_bytes(inputs))
+
+    def _run(
+        self, plan: _Plan, inputs: Mapping[str, HostTensor], outputs: Sequence[str], options: bytes
+    ) -> dict[str, HostTensor]:
+        tensors = self._session.run(plan.fed, list(inputs.values()), plan.fetched, options)
+        return {alias: tensors[position] for alias, position in zip(outputs, plan.positions, strict=True)}
+
+    def _make_plan(self, signature_key: str, inputs: tuple[str, ...], outputs: tuple[str, ...]) -> _Plan:
+        signature = self.signatures[signature_key]
+        wanted = [signature.outputs[alias].tensor_name for alias in outputs]
+        fetched = tuple(dict.fromkeys(wanted))  # TensorFlow wants each tensor once; two aliases may share one
+        return _Plan(
+            fed=self._session.endpoints([signature.inputs[alias].tensor_name for alias in inputs]),
+            fetched=self._session.endpoints(fetched),
+            positions=tuple(map(fetched.index, wanted)),
+        )
+
+
+def _state_changed_by(signature: Signature, meta_graph: MetaGraph, ops: Mapping[str, OpDef]) -> frozenset[str]:
+    fed = [spec.tensor_name for spec in signature.inputs.values() if not spec.optional]
+    fetched = [spec.tensor_name for spec in signature.outputs.values()]
+    return state_changing_ops(meta_graph.graph, fed, fetched, ops)
+
+
+def _custom_ops(tensorflow: TensorFlow, library: Path) -> Iterable[OpDef]:
+    try:
+        return tensorflow.load_op_library(library).op
+    except Fault as fault:
+        raise Fault(fault.code, f"the op library {library.name} does not load: {fault.text}") from fault
+
+
+def _input_bytes(inputs: Mapping[str, HostTensor]) -> int:
+    return sum(
+        tensor.nbytes + (len(tensor.data) * _STRING_OVERHEAD_BYTES if isinstance(tensor.data, list) else 0)
+        for tensor in inputs.values()
+    )
+
+
+def _synthetic(signature: Signature) -> dict[str, HostTensor] | None:
+    """Zeros and empty strings, 1 for every free dimension; None where that is impossible or too large to be made up."""
+    inputs = {}
+    for alias, spec in signature.inputs.items():
+        element = ELEMENT.get(spec.dtype)
+        if element is None and spec.dtype != DataType.DT_STRING:
+            return None
+        shape = tuple(1 if size is None else size for size in spec.shape or ())
+        if elements_in(shape) * (element.itemsize if element else _STRING_OVERHEAD_BYTES) > _LARGEST_SYNTHETIC_BYTES:
+            return None
+        inputs[alias] = zeros(spec.dtype, shape)
+    return inputs

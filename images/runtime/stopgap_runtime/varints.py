@@ -1,0 +1,45 @@
+"""Protobuf's variable-length integers: seven bits a byte, the lowest first; the high bit says that more follow."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["packed_varints", "varint"]
+
+_CHUNK: Final = 1 << 16  # numbers encoded at once, so that the work stays in the processor's cache
+
+
+def varint(number: int) -> bytes:
+    """One non-negative number."""
+    groups = bytearray()
+    while number > 0x7F:
+        groups.append(number & 0x7F | 0x80)
+        number >>= 7
+    groups.append(number)
+    return bytes(groups)
+
+
+def packed_varints(numbers: NDArray[np.integer[Any]]) -> bytes:
+    """Many numbers, one behind the other; a negative one as the 64 bits of its two's complement, in ten bytes."""
+    if len(numbers) == 0 or (numbers.min() >= 0 and numbers.max() < 0x80):
+        return numbers.astype(np.uint8).tobytes()
+    return b"".join(_chunk(numbers[start : start + _CHUNK]) for start in range(0, len(numbers), _CHUNK))
+
+
+def _chunk(numbers: NDArray[np.integer[Any]]) -> bytes:
+    bits = numbers.astype(np.int64 if numbers.dtype.kind == "i" else np.uint64).view(np.uint64)
+    width = max(1, -(-int(bits.max()).bit_length() // 7))
+    groups = np.empty((len(bits), width), np.uint8)
+    belongs = np.ones((len(bits), width), np.bool_)
+    for place in range(width):
+        rest = bits >> np.uint64(7 * place)
+        groups[:, place] = rest & np.uint64(0x7F)
+        if place:
+            belongs[:, place] = rest != 0
+            groups[:, place - 1] |= belongs[:, place].view(np.uint8) << np.uint8(7)
+    return groups[belongs].tobytes()

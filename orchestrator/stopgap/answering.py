@@ -1,0 +1,20 @@
+"""Whether a model answers at an address: asked over gRPC through the front, as every client will ask."""
+
+from __future__ import annotations
+
+from stopgap_protos.serving_pb2 import GetModelStatusRequest, ModelSpec, ModelVersionStatus
+
+from stopgap.client.channel import ServingChannel
+from stopgap.errors import PredictionError
+
+__all__ = ["model_answers"]
+
+
+def model_answers(address: str, name: str, timeout_s: float) -> bool:
+    """Whether a version of the model is AVAILABLE; False whatever the reason."""
+    with ServingChannel(address) as channel:
+        try:
+            answer = channel.status(GetModelStatusRequest(model_spec=ModelSpec(name=name)), timeout_s)
+        except PredictionError:
+            return False
+    return any(version.state == ModelVersionStatus.AVAILABLE for version in answer.model_version_status)

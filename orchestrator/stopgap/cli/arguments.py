@@ -1,0 +1,43 @@
+"""What is typed on a command line and needs a check of its own: wrong is a usage error, told before all else."""
+
+from __future__ import annotations
+
+from datetime import date
+
+import click
+
+from stopgap.errors import DeploymentError
+from stopgap.settings import check_name
+from stopgap.sunset import parse_sunset
+
+__all__ = ["deployment_name", "sunset", "tags"]
+
+
+def deployment_name(_context: click.Context, _parameter: click.Parameter, text: str) -> str:
+    """A name that a deployment may have."""
+    try:
+        return check_name(text)
+    except DeploymentError as error:
+        raise usage(error) from error
+
+
+def sunset(_context: click.Context, _parameter: click.Parameter, text: str | None) -> date | None:
+    """A day that is still to come, by the person's own calendar."""
+    try:
+        return None if text is None else parse_sunset(text, date.today())
+    except DeploymentError as error:
+        raise usage(error) from error
+
+
+def tags(_context: click.Context, _parameter: click.Parameter, text: str) -> tuple[str, ...]:
+    """`serve,gpu` as a tuple."""
+    words = tuple(word.strip() for word in text.split(",") if word.strip())
+    if not words:
+        raise click.BadParameter(
+            "At least one tag is needed; models that were written to be served have the tag serve."
+        )
+    return words
+
+
+def usage(error: DeploymentError) -> click.BadParameter:
+    return click.BadParameter(f"{error.problem} {error.remedy}")

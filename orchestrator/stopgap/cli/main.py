@@ -1,0 +1,64 @@
+"""`stopgap`: the group of all commands, and what becomes of errors and signals."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from importlib import metadata
+from types import FrameType
+from typing import NoReturn
+
+import click
+
+from stopgap.cli.bundle import bundle
+from stopgap.cli.logs import logs
+from stopgap.cli.output import print_error
+from stopgap.cli.predict import predict
+from stopgap.cli.serve import serve
+from stopgap.cli.status import status
+from stopgap.cli.stop import stop
+from stopgap.errors import StopgapError
+
+__all__ = ["cli", "main"]
+
+EXIT_ERROR = 1
+EXIT_INTERRUPTED = 130
+EXIT_TERMINATED = 143
+
+
+class LifeOrder(click.Group):
+    """Lists its commands in the order of a model's life, not of the alphabet."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        return list(self.commands)
+
+
+@click.group(cls=LifeOrder, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(metadata.version("stopgap"), prog_name="stopgap")
+def cli() -> None:
+    """Keep a TensorFlow 1.x model that depends on tf.contrib alive, contained and honest about its age."""
+
+
+for command in (serve, predict, status, logs, stop, bundle):
+    cli.add_command(command)
+
+
+def main() -> NoReturn:
+    """The console script: 0 done, 1 went wrong, 2 wrong usage, 130 interrupted."""
+    signal.signal(signal.SIGTERM, terminate)
+    try:
+        sys.exit(cli.main(standalone_mode=False) or 0)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("interrupted", err=True)
+        sys.exit(EXIT_INTERRUPTED)
+    except StopgapError as error:
+        print_error(error)
+        sys.exit(EXIT_ERROR)
+
+
+def terminate(number: int, frame: FrameType | None) -> NoReturn:  # noqa: ARG001 - a signal handler's signature
+    """As an exception, so that a half-started sandbox is cleaned away."""
+    sys.exit(EXIT_TERMINATED)

@@ -1,0 +1,42 @@
+"""`stopgap stop`: ends deployments, and leaves nothing of them."""
+
+from __future__ import annotations
+
+import click
+
+from stopgap import deployment
+from stopgap.cli import engine as engines
+from stopgap.cli.output import print_error, reporter
+from stopgap.errors import StopgapError
+from stopgap.store import Store
+
+__all__ = ["stop"]
+
+
+@click.command()
+@click.argument("names", nargs=-1, metavar="NAME…")
+@click.option("--all", "everything", is_flag=True, help="Stop all that there is.")
+def stop(names: tuple[str, ...], everything: bool) -> None:
+    """Stop serving models; requests under way are finished first."""
+    if bool(names) == everything:
+        raise click.UsageError("Give one name or more, or --all.")
+    store = Store.default()
+    wanted = tuple(each.name for each in store.deployments()) if everything else tuple(dict.fromkeys(names))
+    if not wanted:
+        click.echo("Nothing is being served.", err=True)
+        return
+    for name in names:
+        store.deployment(name)  # a wrong name stops nothing
+    engine = engines.chosen()
+    failed = False
+    with reporter() as report:
+        for name in wanted:
+            report.progress(f"stopping {name}", None)
+            try:
+                deployment.stop(name, engine, store, report.say)
+                click.echo(f"stopped {name}")
+            except StopgapError as error:  # the others shall end all the same
+                print_error(error)
+                failed = True
+    if failed:
+        raise click.exceptions.Exit(1)

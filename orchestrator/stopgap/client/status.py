@@ -1,0 +1,54 @@
+"""gRPC's status codes as stopgap's errors, each with what a person can do about it."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import grpc
+
+from stopgap.errors import PredictionError
+from stopgap.printable import printable
+
+__all__ = ["FAILED_PRECONDITION", "INTERNAL", "INVALID_ARGUMENT", "RESOURCE_EXHAUSTED", "remedies", "to_error"]
+
+INVALID_ARGUMENT: Final = 3
+RESOURCE_EXHAUSTED: Final = 8
+FAILED_PRECONDITION: Final = 9
+INTERNAL: Final = 13
+
+_ASK_THE_LOGS = "The model's log may tell more: stopgap logs NAME."
+
+# What to do, by code; total over grpc.StatusCode. Where the text of the refusal is all there is to say, nothing.
+_REMEDIES = {
+    grpc.StatusCode.OK: "",
+    grpc.StatusCode.CANCELLED: "",
+    grpc.StatusCode.UNKNOWN: _ASK_THE_LOGS,
+    grpc.StatusCode.INVALID_ARGUMENT: "",
+    grpc.StatusCode.DEADLINE_EXCEEDED: "Allow more time (--timeout), or ask for less at once.",
+    grpc.StatusCode.NOT_FOUND: "What is served, and where, is told by: stopgap status.",
+    grpc.StatusCode.ALREADY_EXISTS: "",
+    grpc.StatusCode.PERMISSION_DENIED: "",
+    grpc.StatusCode.RESOURCE_EXHAUSTED: "Send less at once, or serve the model with more memory or larger messages.",
+    grpc.StatusCode.FAILED_PRECONDITION: "",
+    grpc.StatusCode.ABORTED: "Try again.",
+    grpc.StatusCode.OUT_OF_RANGE: "",
+    grpc.StatusCode.UNIMPLEMENTED: "",
+    grpc.StatusCode.INTERNAL: _ASK_THE_LOGS,
+    grpc.StatusCode.UNAVAILABLE: "Whether it runs is told by: stopgap status. Why it stopped, by: stopgap logs NAME.",
+    grpc.StatusCode.DATA_LOSS: _ASK_THE_LOGS,
+    grpc.StatusCode.UNAUTHENTICATED: "",
+}
+
+
+def remedies() -> dict[grpc.StatusCode, str]:
+    """What to do about each status code."""
+    return dict(_REMEDIES)
+
+
+def to_error(error: grpc.RpcError, address: str) -> PredictionError:
+    """The refusal of a call to `address`; its text may be a sandbox's, so it is made fit for a terminal."""
+    code, details = (error.code(), error.details()) if isinstance(error, grpc.Call) else (None, None)
+    code = code or grpc.StatusCode.UNKNOWN
+    text = printable(details or "no reason was given")
+    number: int = code.value[0]
+    return PredictionError(f"{address} answered {code.name}: {text}", number, _REMEDIES[code])

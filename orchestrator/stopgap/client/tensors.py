@@ -1,0 +1,232 @@
+"""NumPy arrays to and from TensorProto, without TensorFlow and without touching numbers one by one."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from stopgap_protos.tensor_pb2 import TensorProto, TensorShapeProto
+
+from stopgap.client.dtypes import BFLOAT16, Dtype, dtype_of, dtype_of_array
+from stopgap.client.status import INTERNAL, INVALID_ARGUMENT
+from stopgap.errors import PredictionError
+
+__all__ = ["to_array", "to_proto"]
+
+# These fields stand in a message as they do in memory: packed, little-endian, one byte a bool.
+_FIXED_WIDTH: dict[str, np.dtype] = {
+    "float_val": np.dtype("<f4"),
+    "double_val": np.dtype("<f8"),
+    "scomplex_val": np.dtype("<f4"),
+    "dcomplex_val": np.dtype("<f8"),
+    "bool_val": np.dtype("?"),
+}
+# Those that are variable-width there, and how wide they can be.
+_VARIABLE_WIDTH: dict[str, np.dtype] = {
+    "int_val": np.dtype(np.int32),
+    "half_val": np.dtype(np.int32),
+    "int64_val": np.dtype(np.int64),
+    "uint32_val": np.dtype(np.uint32),
+    "uint64_val": np.dtype(np.uint64),
+}
+_MOST_DIMENSIONS = 32  # NumPy's own limit before 2.0
+# A short list of values stands for a long one; an answer of some bytes must not fill the caller's memory with that.
+_LARGEST_FILLED_BYTES = 256 * 2**20
+
+
+def to_proto(array: np.ndarray, dtype: int | None = None) -> TensorProto:
+    """The array as a message: numbers as `tensor_content`, strings as `string_val`.
+
+    Args:
+        array: Any shape. Strings may be `S`, `U` or objects (`bytes` or `str`, which is sent as UTF-8).
+        dtype: TensorFlow's number of the data type, where the array's own type does not tell it: a quantised integer,
+            or a bfloat16 given as `uint16`.
+
+    Raises:
+        PredictionError: INVALID_ARGUMENT; the array's type is not one that TensorFlow has, or not that of `dtype`.
+    """
+    wanted = dtype_of_array(array) if dtype is None else dtype_of(dtype)
+    if wanted is None:
+        what = f"an array of {array.dtype}" if dtype is None else f"TensorFlow's data type {dtype}"
+        raise PredictionError(f"A message cannot carry {what}.", INVALID_ARGUMENT)
+    proto = TensorProto(dtype=wanted.number, tensor_shape=_shape_proto(array.shape))  # type: ignore[arg-type]
+    if wanted.is_string:
+        proto.string_val.extend(_byte_strings(array))
+    else:
+        proto.tensor_content = _bits(array, wanted).tobytes()
+    return proto
+
+
+def to_array(proto: TensorProto) -> np.ndarray:
+    """The message as an array of its shape, whichever fields carry the values.
+
+    TensorFlow's rule for `*_val` holds: fewer values than the shape has places stand for themselves and the last one
+    for all the rest; none at all stands for zeros or empty strings.
+
+    Returns:
+        The array; of `object` holding `bytes` for strings, of `uint16` holding the bits for bfloat16. It may be
+        read-only.
+
+    Raises:
+        PredictionError: INTERNAL; the message is not a tensor. (It comes from a sandbox, so anything may be in it.)
+    """
+    dtype = dtype_of(proto.dtype)
+    if dtype is None:
+        raise _malformed(f"its data type is {proto.dtype}")
+    shape = _shape(proto)
+    if dtype.is_string:
+        return _strings(proto, dtype, shape)
+    if proto.tensor_content:
+        return _from_content(proto.tensor_content, dtype, shape)
+    return _filled(_values(proto, dtype), dtype, shape)
+
+
+def _shape_proto(shape: tuple[int, ...]) -> TensorShapeProto:
+    return TensorShapeProto(dim=[TensorShapeProto.Dim(size=size) for size in shape])
+
+
+def _bits(array: np.ndarray, dtype: Dtype) -> np.ndarray:
+    """The array in the byte order of the wire."""
+    if dtype.number == BFLOAT16 and array.dtype.name == "bfloat16":
+        array = array.view(np.uint16)
+    if array.dtype.newbyteorder("<") != dtype.numpy:
+        raise PredictionError(f"An array of {array.dtype} is not one of {dtype.name}.", INVALID_ARGUMENT)
+    return array.astype(dtype.numpy, copy=False)
+
+
+def _byte_strings(array: np.ndarray) -> list[bytes]:
+    if array.dtype.kind not in "SUOT":
+        raise PredictionError(f"An array of {array.dtype} is not one of strings.", INVALID_ARGUMENT)
+    return [_byte_string(element) for element in array.ravel().tolist()]
+
+
+def _byte_string(element: object) -> bytes:
+    if isinstance(element, bytes):
+        return element
+    if not isinstance(element, str):
+        kind = type(element).__name__
+        raise PredictionError(f"A tensor of strings cannot hold {element!r}, of type {kind}.", INVALID_ARGUMENT)
+    try:
+        return element.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise PredictionError(f"{element!r} is not text: {error.reason}.", INVALID_ARGUMENT) from error
+
+
+def _shape(proto: TensorProto) -> tuple[int, ...]:
+    shape = tuple(dim.size for dim in proto.tensor_shape.dim)
+    if proto.tensor_shape.unknown_rank or any(size < 0 for size in shape):
+        raise _malformed(f"its shape is not known: {list(shape)}")
+    if len(shape) > _MOST_DIMENSIONS:
+        raise _malformed(f"it has {len(shape)} dimensions")
+    return shape
+
+
+def _from_content(content: bytes, dtype: Dtype, shape: tuple[int, ...]) -> np.ndarray:
+    expected = math.prod(shape) * dtype.numpy.itemsize
+    if len(content) != expected:
+        raise _malformed(f"it holds {len(content)} bytes where {dtype.name} {list(shape)} takes {expected}")
+    if dtype.field == "bool_val":
+        # Any byte may have come; NumPy's bools must be 0 or 1.
+        return _shaped(np.frombuffer(content, np.uint8).astype(dtype.numpy), shape)
+    return _shaped(np.frombuffer(content, dtype.numpy), shape)
+
+
+def _shaped(flat: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    try:
+        return flat.reshape(shape)
+    except ValueError as error:
+        raise _malformed(f"no array has the shape {list(shape)}") from error
+
+
+def _values(proto: TensorProto, dtype: Dtype) -> np.ndarray:
+    """The values that stand in the field, flat."""
+    if dtype.field in _FIXED_WIDTH:
+        return _fixed_width(proto, dtype)
+    values = _variable_width(getattr(proto, dtype.field), _VARIABLE_WIDTH[dtype.field])
+    if dtype.field == "half_val":
+        return values.astype(np.uint16).view(dtype.numpy)
+    return values.astype(dtype.numpy, copy=False)
+
+
+def _fixed_width(proto: TensorProto, dtype: Dtype) -> np.ndarray:
+    """The field's bytes as the message carries them: they are its last, after the field's tag and length.
+
+    Asking the field for its numbers would make a Python object of each: 7 ms for 150,000 floats instead of 0.05.
+    """
+    alone = TensorProto()
+    getattr(alone, dtype.field).MergeFrom(getattr(proto, dtype.field))
+    message = alone.SerializeToString()
+    width = _FIXED_WIDTH[dtype.field].itemsize
+    count = len(getattr(alone, dtype.field))
+    numbers = np.frombuffer(message, _FIXED_WIDTH[dtype.field], count, offset=len(message) - count * width)
+    if dtype.numpy.kind == "c" and count % 2:
+        raise _malformed("its last complex number has no imaginary part")
+    return numbers.view(dtype.numpy)
+
+
+def _variable_width(field: Any, widest: np.dtype) -> np.ndarray:
+    # protobuf 7 hands out its memory; before, C code fetches the numbers.
+    return np.asarray(field, widest) if hasattr(field, "__array__") else np.fromiter(field, widest, len(field))
+
+
+def _filled(values: np.ndarray, dtype: Dtype, shape: tuple[int, ...]) -> np.ndarray:
+    """As many values as the shape has places, by TensorFlow's rule for short lists."""
+    count = math.prod(shape)
+    if len(values) > count:
+        raise _malformed(f"it holds {len(values)} values where {list(shape)} has {count} places")
+    if len(values) == count:
+        return _shaped(values, shape)
+    if count * dtype.numpy.itemsize > _LARGEST_FILLED_BYTES:
+        raise _malformed(f"it holds {len(values)} values for the {count} places of {list(shape)}")
+    filled = np.empty(count, dtype.numpy)
+    filled[: len(values)] = values
+    filled[len(values) :] = values[-1] if len(values) else _nothing(dtype)
+    return _shaped(filled, shape)
+
+
+def _nothing(dtype: Dtype) -> object:
+    return b"" if dtype.is_string else 0
+
+
+def _strings(proto: TensorProto, dtype: Dtype, shape: tuple[int, ...]) -> np.ndarray:
+    elements = list(proto.string_val)
+    if proto.tensor_content:
+        elements = _listed(proto.tensor_content, math.prod(shape))
+    values = np.empty(len(elements), dtype.numpy)
+    values[:] = elements
+    return _filled(values, dtype, shape)
+
+
+def _listed(content: bytes, count: int) -> list[bytes]:
+    """Strings in `tensor_content`: the lengths of all of them as varints, then their bytes (port::EncodeStringList)."""
+    lengths: list[int] = []
+    position = 0
+    while len(lengths) < count:
+        length, position = _varint(content, position)
+        lengths.append(length)
+    strings = []
+    for length in lengths:
+        strings.append(content[position : position + length])
+        position += length
+    if position != len(content):
+        raise _malformed(f"its {count} strings take {position} bytes of {len(content)}")
+    return strings
+
+
+def _varint(content: bytes, position: int) -> tuple[int, int]:
+    """The number that begins at the position, and where it ends."""
+    number = 0
+    for shift in range(0, 35, 7):
+        if position >= len(content):
+            break
+        byte = content[position]
+        position += 1
+        number |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return number, position
+    raise _malformed("the length of a string is cut short")
+
+
+def _malformed(why: str) -> PredictionError:
+    return PredictionError(f"What came is not a tensor: {why}.", INTERNAL)

@@ -1,0 +1,75 @@
+"""Envoy's clusters: one a model, its workers the endpoints, each behind its own Unix socket."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from stopgap.front.settings import FrontSettings, Upstream
+
+__all__ = ["FRAME_BYTES", "cluster"]
+
+# gRPC puts a flag and a length before each message.
+FRAME_BYTES = 5
+# Over HTTP/1.1 every request in flight has a connection of its own.
+_CONNECTIONS_PER_WORKER = 64
+_REQUESTS_WAITING = 4096
+
+
+def cluster(settings: FrontSettings, upstream: Upstream) -> dict[str, Any]:
+    """The `envoy.config.cluster.v3.Cluster` of one model."""
+    return {
+        "@type": "type.googleapis.com/envoy.config.cluster.v3.Cluster",
+        "name": upstream.name,
+        "type": "STATIC",
+        "connect_timeout": "1s",
+        "lb_policy": "LEAST_REQUEST",
+        # With too few healthy workers Envoy asks any of them: a request for a worker that is being replaced then
+        # waits in its socket, which the sandbox's parent holds open, instead of being refused.
+        "common_lb_config": {"healthy_panic_threshold": {"value": 50.0}},
+        "per_connection_buffer_limit_bytes": settings.max_message_bytes + FRAME_BYTES,
+        "typed_extension_protocol_options": {"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": _http11()},
+        "circuit_breakers": {"thresholds": [_thresholds(upstream.workers)]},
+        "health_checks": [_health_check()],
+        "load_assignment": {
+            "cluster_name": upstream.name,
+            "endpoints": [{"lb_endpoints": [_endpoint(path) for path in settings.worker_sockets(upstream)]}],
+        },
+    }
+
+
+def _http11() -> dict[str, Any]:
+    return {
+        "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
+        # The worker keeps its connections for ever, so it is always Envoy that lets an idle one go: a request is
+        # never sent into a connection that is just being closed.
+        "common_http_protocol_options": {"idle_timeout": "60s"},
+        # The trailer carries grpc-status.
+        "explicit_http_config": {"http_protocol_options": {"enable_trailers": True}},
+    }
+
+
+def _thresholds(workers: int) -> dict[str, int]:
+    connections = workers * _CONNECTIONS_PER_WORKER
+    return {
+        "max_connections": connections,
+        "max_pending_requests": _REQUESTS_WAITING,
+        "max_requests": connections + _REQUESTS_WAITING,
+        # Everyone who was in flight beside a dead worker asks again at the same moment; the default allows three.
+        "max_retries": connections + _REQUESTS_WAITING,
+    }
+
+
+def _health_check() -> dict[str, Any]:
+    return {
+        "timeout": "1s",
+        "interval": "1s",
+        "no_traffic_interval": "1s",
+        "unhealthy_interval": "0.250s",
+        "unhealthy_threshold": 1,
+        "healthy_threshold": 1,
+        "http_health_check": {"path": "/healthz"},
+    }
+
+
+def _endpoint(path: str) -> dict[str, Any]:
+    return {"endpoint": {"address": {"pipe": {"path": path}}}}

@@ -1,0 +1,91 @@
+"""What a front is told: where it listens, how large a message may be, and which upstreams stand behind it."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from stopgap.errors import FrontError
+
+__all__ = ["FrontSettings", "Upstream"]
+
+# sun_path's 108 bytes, less the NUL that ends it.
+_LONGEST_SOCKET_PATH = 107
+# The largest message that gRPC's 32-bit lengths and HTTP/2's 31-bit windows can carry.
+_LARGEST_MESSAGE_MIB = 2047
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+
+@dataclass(frozen=True)
+class Upstream:
+    """One model behind the front.
+
+    Args:
+        name: The model's name: what callers write into `model_spec.name`.
+        workers: How many sockets its sandbox has, `worker-0.sock` and so on.
+        retried: Whether a request that lost its worker is asked again, once. False for a model that changes state.
+    """
+
+    name: str
+    workers: int
+    retried: bool
+
+    def __post_init__(self) -> None:
+        if not _NAME.fullmatch(self.name):
+            raise FrontError(
+                f"The name {self.name!r} cannot be routed to.",
+                "Use letters, digits, '.', '_' and '-', beginning with a letter or a digit.",
+            )
+        if self.workers < 1:
+            raise FrontError(f"The model {self.name} has no worker.", "Give it at least one: --workers 1.")
+
+
+@dataclass(frozen=True)
+class FrontSettings:
+    """One front's own settings; paths are those that Envoy sees.
+
+    Args:
+        bind: The address to listen on.
+        grpc_port: The port for gRPC; with 0 the kernel chooses one, which the admin page tells.
+        max_message_mib: The largest message in MiB, in either direction.
+        xds_folder: Where Envoy reads its configuration.
+        sandboxes_folder: Holds one folder a model, with a socket for each of its workers.
+        admin_folder: Where Envoy puts its admin socket.
+    """
+
+    bind: str = "127.0.0.1"
+    grpc_port: int = 8500
+    max_message_mib: int = 128
+    xds_folder: str = "/etc/stopgap/xds"
+    sandboxes_folder: str = "/run/stopgap/sandboxes"
+    admin_folder: str = "/run/stopgap/admin"
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.grpc_port <= 65535:
+            raise FrontError(f"{self.grpc_port} is not a port.", "Choose one from 1 to 65535.")
+        if not 1 <= self.max_message_mib <= _LARGEST_MESSAGE_MIB:
+            raise FrontError(
+                f"A message of {self.max_message_mib} MiB cannot be sent.",
+                f"gRPC carries 1 to {_LARGEST_MESSAGE_MIB} MiB: --max-message-mib.",
+            )
+
+    @property
+    def max_message_bytes(self) -> int:
+        """The largest message in bytes, without gRPC's five bytes of framing."""
+        return self.max_message_mib * 2**20
+
+    def worker_sockets(self, upstream: Upstream) -> tuple[str, ...]:
+        """The upstream's socket paths, as Envoy sees them.
+
+        Raises:
+            FrontError: A path is longer than a Unix socket's may be.
+        """
+        folder = f"{self.sandboxes_folder}/{upstream.name}"
+        sockets = tuple(f"{folder}/worker-{worker}.sock" for worker in range(upstream.workers))
+        longest = max(sockets, key=len)
+        if len(longest.encode()) > _LONGEST_SOCKET_PATH:
+            raise FrontError(
+                f"The socket path {longest} is longer than {_LONGEST_SOCKET_PATH} bytes.",
+                "Choose a shorter name for the model.",
+            )
+        return sockets

@@ -1,0 +1,186 @@
+"""The fronts that run: a model joins one or leaves it by files; the first brings it up, the last takes it along."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+
+from stopgap.containment import FrontSpec, front_container
+from stopgap.engines.protocol import Engine, Observed, State
+from stopgap.errors import FrontError
+from stopgap.front.admin import Admin, Applied
+from stopgap.front.config import FrontSettings, Upstream, configuration
+from stopgap.front.xds import publish
+from stopgap.ports import check_port_free
+from stopgap.printable import printable
+from stopgap.settings import Address
+from stopgap.store import Deployment, Store
+
+__all__ = ["Fronts", "Step", "decide"]
+
+LOG_TAIL = 20
+STOP_TIMEOUT_S = 5
+START_TIMEOUT_S = 20.0
+APPLY_TIMEOUT_S = 15.0
+LOOK_EVERY_S = 0.02
+
+
+class Step(Enum):
+    """What may have to be done so that a front routes to the models that it should."""
+
+    REMOVE = "remove its container"
+    PUBLISH = "write its configuration"
+    START = "start its container"
+    CONFIRM = "wait until the configuration is in force"
+
+
+def decide(observed: Observed | None) -> tuple[Step, ...]:
+    """The steps from what is there to a front that routes as it should, in order."""
+    if observed is None:
+        return (Step.PUBLISH, Step.START, Step.CONFIRM)
+    if observed.state is State.RUNNING:
+        return (Step.PUBLISH, Step.CONFIRM)
+    return (Step.REMOVE, Step.PUBLISH, Step.START, Step.CONFIRM)
+
+
+@dataclass(frozen=True)
+class Update:
+    """A configuration that was written, and what was in force before it."""
+
+    admin: Admin
+    versions: Mapping[str, str] = field(default_factory=dict)
+    before: Applied | None = None
+
+
+@dataclass(frozen=True)
+class Fronts:
+    """All fronts of one state folder. Its methods are called with the front's lock held."""
+
+    engine: Engine
+    store: Store
+
+    def check(self, address: Address) -> None:
+        """
+        Raises:
+            FrontError: A front of ours is there but listens elsewhere, or a stranger has the port.
+        """
+        observed = self.engine.observe(front_container(address.grpc_port))
+        if observed is not None and not self._is_ours(observed):
+            raise FrontError(
+                f"Port {address.grpc_port} is taken by the front of another state folder, "
+                f"{printable(observed.labels.get('stopgap.state', 'unknown'))}.",
+                "Choose another --port, or set STOPGAP_STATE to that folder.",
+            )
+        for other in self.store.behind(address):
+            if other.front != address:
+                raise FrontError(
+                    f"The front at port {address.grpc_port} listens on {other.front.bind}, not on {address.bind}.",
+                    f"Join it with --bind {other.front.bind}, or choose another --port.",
+                )
+        if observed is None or observed.state is not State.RUNNING:
+            check_port_free(address)
+
+    def join(self, newcomer: Deployment, image: str) -> None:
+        """From now on the front routes to `newcomer` as well; it is started where it is not there.
+
+        Raises:
+            FrontError: It did not come up, or did not accept what it was told.
+        """
+        address = newcomer.front
+        self.check(address)
+        models = (*self.store.behind(address), newcomer)
+        container = front_container(address.grpc_port)
+        update = Update(self._admin(address))
+        for step in decide(self.engine.observe(container)):
+            if step is Step.REMOVE:
+                self.engine.remove(container)
+            elif step is Step.PUBLISH:
+                update = self._publish(address, models)
+            elif step is Step.START:
+                self.engine.start(self._spec(address, models, image))
+                self._wait_until_ready(address)
+            elif step is Step.CONFIRM:
+                self._confirm(update, container)
+
+    def leave(self, address: Address) -> bool:
+        """Stops routing to whoever is leaving; False where the front is not there to be told.
+
+        It stays up without any model behind it, while the last one finishes what it has begun.
+        """
+        update = self._publish(address, self.store.behind(address))
+        if not self.is_running(address):
+            return False
+        self._confirm(update, front_container(address.grpc_port))
+        return True
+
+    def close_if_empty(self, address: Address) -> None:
+        """Ends the front that nobody is behind: neither one who is leaving, nor one who is about to join."""
+        port = address.grpc_port
+        if any(other.front.grpc_port == port for other in self.store.deployments()) or self.store.has_sandboxes(port):
+            return
+        container = front_container(port)
+        observed = self.engine.observe(container)
+        if observed is not None and self._is_ours(observed):
+            self.engine.stop(container, STOP_TIMEOUT_S)
+            self.engine.remove(container)
+        self.store.remove_front_folder(port)
+
+    def is_running(self, address: Address) -> bool:
+        observed = self.engine.observe(front_container(address.grpc_port))
+        return observed is not None and observed.state is State.RUNNING and self._is_ours(observed)
+
+    def _is_ours(self, observed: Observed) -> bool:
+        return observed.labels.get("stopgap.state") == str(self.store.folder)
+
+    def _publish(self, address: Address, models: Sequence[Deployment]) -> Update:
+        folder = self.store.make_front_folder(address.grpc_port)
+        settings = FrontSettings(
+            # Docker forwards a published port to the container's own address, so there the front listens everywhere.
+            bind=address.bind if self._on_host_network() else "0.0.0.0",  # noqa: S104
+            grpc_port=address.grpc_port,
+            max_message_mib=largest_message_mib(models),
+        )
+        upstreams = [Upstream(model.name, model.workers, retried=not model.changes_state) for model in models]
+        admin = self._admin(address)
+        before = admin.applied() if self.is_running(address) and admin.ready() else None
+        return Update(admin, publish(folder / "xds", configuration(settings, upstreams)), before)
+
+    def _wait_until_ready(self, address: Address) -> None:
+        """Until Envoy is ready or has ended, whichever comes first."""
+        container, admin = front_container(address.grpc_port), self._admin(address)
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while not admin.ready():
+            observed = self.engine.observe(container)
+            if observed is None or observed.ended or time.monotonic() > deadline:
+                lines = [printable(line) for line in self.engine.logs(container, LOG_TAIL)]
+                raise FrontError(
+                    f"The front at {address} did not come up.", "\n".join(["Its last lines:", *lines]) if lines else ""
+                )
+            time.sleep(LOOK_EVERY_S)
+
+    def _confirm(self, update: Update, container: str) -> None:
+        update.admin.wait_until_applied(
+            update.versions, APPLY_TIMEOUT_S, update.before, lambda: self.engine.logs(container, LOG_TAIL)
+        )
+
+    def _admin(self, address: Address) -> Admin:
+        return Admin(self.store.front_folder(address.grpc_port) / "admin")
+
+    def _spec(self, address: Address, models: Sequence[Deployment], image: str) -> FrontSpec:
+        return FrontSpec(
+            address=address,
+            image=image,
+            state=self.store.folder,
+            folder=self.store.front_folder(address.grpc_port),
+            on_host_network=self._on_host_network(),
+            max_message_mib=largest_message_mib(models),
+        )
+
+    def _on_host_network(self) -> bool:
+        return self.engine.limits().shares_host_network
+
+
+def largest_message_mib(models: Sequence[Deployment]) -> int:
+    return max((model.max_message_mib for model in models), default=FrontSettings.max_message_mib)

@@ -1,0 +1,291 @@
+"""The state folder: which deployments there are, and the folders that fronts and sandboxes share. Starts nothing.
+
+<state>/deployments/<name>.json     one deployment each, written by rename
+<state>/fronts/<port>/xds/          Envoy's configuration
+<state>/fronts/<port>/sandboxes/    one folder of sockets for each sandbox
+<state>/fronts/<port>/admin/        Envoy's admin socket
+<state>/locks/                      who holds one may change that deployment, or that front
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from datetime import date, datetime
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from stopgap.errors import DeploymentError
+from stopgap.settings import Address, Limits, Timeouts, check_name, state_folder
+
+__all__ = ["Deployment", "Store"]
+
+FRONT_LOCK_TIMEOUT_S = 120
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """A model that is being served, as it was confirmed to answer.
+
+    Attributes:
+        model: The folder of the version that is served.
+        workers: How many the runtime started: one for a model that changes state, whatever was asked for.
+        changes_state: Then a request that lost its worker is not asked again.
+        stopping: Its route is gone; what is left of it is being taken away.
+    """
+
+    name: str
+    model: Path
+    version: int
+    bundle: str
+    tags: tuple[str, ...]
+    op_libraries: tuple[Path, ...]
+    until: date
+    workers: int
+    changes_state: bool
+    limits: Limits
+    timeouts: Timeouts
+    front: Address
+    max_message_mib: int
+    engine: str
+    isolation: str
+    created: datetime
+    stopping: bool = False
+
+    @property
+    def address(self) -> str:
+        """What a client on this machine dials, e.g. `127.0.0.1:8500`."""
+        return self.front.for_clients
+
+    def leaving(self) -> Deployment:
+        return replace(self, stopping=True)
+
+
+class Store:
+    """Reads and writes the state folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    @classmethod
+    def default(cls) -> Store:
+        return cls(state_folder())
+
+    def deployments(self) -> tuple[Deployment, ...]:
+        """All of them, by name."""
+        try:
+            files = sorted(self._deployments.glob("*.json"))
+        except OSError as error:
+            raise self._unusable(error) from error
+        found = (self._read(file) for file in files)
+        return tuple(deployment for deployment in found if deployment is not None)
+
+    def find(self, name: str) -> Deployment | None:
+        return self._read(self._file(check_name(name)))
+
+    def deployment(self, name: str) -> Deployment:
+        """
+        Raises:
+            DeploymentError: There is none of that name; says which there are.
+        """
+        found = self.find(name)
+        if found is None:
+            known = ", ".join(deployment.name for deployment in self.deployments())
+            raise DeploymentError(
+                f"There is no deployment {name!r}.",
+                f"There are: {known}." if known else f"Start it: stopgap serve MODEL --name {name}",
+            )
+        return found
+
+    def behind(self, address: Address) -> tuple[Deployment, ...]:
+        """Those that the front at that port has to route to."""
+        return tuple(
+            deployment
+            for deployment in self.deployments()
+            if deployment.front.grpc_port == address.grpc_port and not deployment.stopping
+        )
+
+    def put(self, deployment: Deployment) -> None:
+        file = self._file(deployment.name)
+        partial = file.with_suffix(".partial")
+        try:
+            self._make_private(file.parent)
+            with partial.open("w", encoding="utf-8") as stream:
+                stream.write(json.dumps(written(deployment), indent=1) + "\n")
+                stream.flush()
+                os.fsync(stream.fileno())  # or the rename could reach the disk before the text does
+            partial.replace(file)
+        except OSError as error:
+            raise self._unusable(error) from error
+
+    def remove(self, name: str) -> None:
+        self._file(name).unlink(missing_ok=True)
+
+    def front_folder(self, grpc_port: int) -> Path:
+        return self.folder / "fronts" / str(grpc_port)
+
+    def make_front_folder(self, grpc_port: int) -> Path:
+        """The front's folder with its three parts, which Envoy's user can read, and write its admin socket into."""
+        folder = self.front_folder(grpc_port)
+        try:
+            for part, mode in (("xds", 0o755), ("sandboxes", 0o755), ("admin", 0o777)):
+                self._make_private(folder)
+                (folder / part).mkdir(exist_ok=True)
+                (folder / part).chmod(mode)
+        except OSError as error:
+            raise self._unusable(error) from error
+        return folder
+
+    def sandbox_folder(self, grpc_port: int, name: str) -> Path:
+        return self.front_folder(grpc_port) / "sandboxes" / name
+
+    def make_sandbox_folder(self, grpc_port: int, name: str) -> Path:
+        """A fresh, empty folder in which a sandbox binds its sockets.
+
+        Its mode is 0777, because the sandbox's user must write into it and a person in the docker group cannot give
+        it to that user. No other user of this machine gets there all the same: the state folder above is 0700, and a
+        bind mount, which begins at the folder itself, is the only other way in.
+        """
+        folder = self.sandbox_folder(grpc_port, name)
+        self.make_front_folder(grpc_port)
+        self.remove_sandbox_folder(grpc_port, name)
+        try:
+            folder.mkdir()
+            folder.chmod(0o777)
+        except OSError as error:
+            raise self._unusable(error) from error
+        return folder
+
+    def remove_sandbox_folder(self, grpc_port: int, name: str) -> None:
+        remove_tree(self.sandbox_folder(grpc_port, name))
+
+    def has_sandboxes(self, grpc_port: int) -> bool:
+        """Whether any sandbox has its folder there: also one that is only being started."""
+        folder = self.front_folder(grpc_port) / "sandboxes"
+        return folder.is_dir() and any(folder.iterdir())
+
+    def remove_front_folder(self, grpc_port: int) -> None:
+        remove_tree(self.front_folder(grpc_port))
+
+    @contextlib.contextmanager
+    def locked_deployment(self, name: str) -> Iterator[None]:
+        """
+        Raises:
+            DeploymentError: Another stopgap is at work on that name.
+        """
+        problem = f"Another stopgap is starting or stopping {name!r} just now."
+        with self._locked(f"deployment-{name}", 0, DeploymentError(problem, "Wait until it is done, then try again.")):
+            yield
+
+    @contextlib.contextmanager
+    def locked_front(self, grpc_port: int) -> Iterator[None]:
+        """Waits for its turn: a front is held for seconds, while a model joins or leaves."""
+        problem = f"Another stopgap has been changing the front at port {grpc_port} for {FRONT_LOCK_TIMEOUT_S} s."
+        error = DeploymentError(problem, "Look for a stopgap process that hangs: pgrep -af stopgap")
+        with self._locked(f"front-{grpc_port}", FRONT_LOCK_TIMEOUT_S, error):
+            yield
+
+    @contextlib.contextmanager
+    def _locked(self, name: str, timeout_s: float, refusal: DeploymentError) -> Iterator[None]:
+        folder = self.folder / "locks"
+        try:
+            self._make_private(folder)
+            lock = FileLock(folder / f"{name}.lock", timeout=timeout_s)
+            lock.acquire()
+        except Timeout as error:
+            raise refusal from error
+        except OSError as error:
+            raise self._unusable(error) from error
+        try:
+            yield
+        finally:
+            lock.release()
+
+    @property
+    def _deployments(self) -> Path:
+        return self.folder / "deployments"
+
+    def _file(self, name: str) -> Path:
+        return self._deployments / f"{name}.json"
+
+    def _make_private(self, folder: Path) -> None:
+        """Makes `folder`; the state folder itself is for its owner alone, the reason for all the open modes below."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.folder.chmod(0o700)
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def _read(self, file: Path) -> Deployment | None:
+        try:
+            return read(json.loads(file.read_text(encoding="utf-8")))
+        except FileNotFoundError:
+            return None
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError, DeploymentError) as error:
+            name = file.stem
+            raise DeploymentError(
+                f"The state file {file} is damaged ({type(error).__name__}: {error}).",
+                f"Take it away, then what is left of it: rm {file}; docker rm -f stopgap-{name}",
+            ) from error
+        except OSError as error:
+            raise self._unusable(error) from error
+
+    def _unusable(self, error: OSError) -> DeploymentError:
+        return DeploymentError(
+            f"The state folder {self.folder} cannot be used: {error.strerror}: {error.filename or self.folder}.",
+            "Make room or mend its permissions, or choose another folder with STOPGAP_STATE.",
+        )
+
+
+def remove_tree(folder: Path) -> None:
+    """Removes a folder into which a sandbox may have written.
+
+    Symbolic links in it are removed, never followed: `shutil.rmtree` opens each folder relative to its parent with
+    O_NOFOLLOW (where the platform can, which includes Linux and macOS). A link in the folder's own place is unlinked.
+
+    Raises:
+        DeploymentError: Something in it belongs to the sandbox's user and cannot be removed by ours.
+    """
+    try:
+        if folder.is_symlink():
+            folder.unlink()
+        elif folder.exists():
+            shutil.rmtree(folder)
+    except OSError as error:
+        raise DeploymentError(
+            f"The folder {folder} cannot be removed: {error.strerror}: {error.filename or folder}.",
+            f"Remove it as root: sudo rm -rf {folder}",
+        ) from error
+
+
+def written(deployment: Deployment) -> dict[str, Any]:
+    """As JSON can hold it."""
+    fields = asdict(deployment)
+    return {
+        **fields,
+        "model": os.fspath(deployment.model),
+        "op_libraries": [os.fspath(library) for library in deployment.op_libraries],
+        "until": deployment.until.isoformat(),
+        "created": deployment.created.isoformat(),
+    }
+
+
+def read(fields: dict[str, Any]) -> Deployment:
+    """The reverse of `written`; raises what a damaged file makes it raise."""
+    return Deployment(
+        **{
+            **fields,
+            "model": Path(fields["model"]),
+            "tags": tuple(fields["tags"]),
+            "op_libraries": tuple(Path(library) for library in fields["op_libraries"]),
+            "until": date.fromisoformat(fields["until"]),
+            "created": datetime.fromisoformat(fields["created"]),
+            "limits": Limits(**fields["limits"]),
+            "timeouts": Timeouts(**fields["timeouts"]),
+            "front": Address(**fields["front"]),
+        }
+    )

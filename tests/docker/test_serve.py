@@ -1,0 +1,231 @@
+"""From a folder to an address that answers, and back to nothing: through the real images, on the real engine."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import date, timedelta
+from pathlib import Path
+
+import pytest
+from stopgap import deployment
+from stopgap.client.channel import ServingChannel
+from stopgap.containment import front_container, sandbox_container
+from stopgap.engines.docker import DockerEngine, connect
+from stopgap.engines.protocol import EngineLimits
+from stopgap.errors import PredictionError
+from stopgap.progress import silent
+from stopgap.settings import Address, ServeSettings
+from stopgap.store import Store
+from stopgap_protos.serving_pb2 import ModelSpec, PredictRequest, PredictResponse
+from stopgap_protos.tensor_pb2 import DataType, TensorProto, TensorShapeProto
+
+from tests.docker.stopgap_program import Program, api, program_in
+from tests.graphs import counting_loop
+from tests.zoo import ZOO
+
+pytestmark = [pytest.mark.docker, pytest.mark.slow]
+
+RESAMPLER = ZOO / "stn_affine_resampler"
+HYPERPLANES = ZOO / "lsh_retrieval"
+STATEFUL = ZOO / "obtain_next_roundrobin_stateful"
+
+
+@pytest.fixture
+def stopgap(tmp_path: Path) -> Iterator[Program]:
+    with program_in(tmp_path) as program:
+        yield program
+
+
+def wait_until(condition: Callable[[], bool], timeout_s: float = 20) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.05)
+
+
+def test_a_model_is_served_seen_and_stopped(stopgap: Program) -> None:
+    served = stopgap.serve(RESAMPLER, "stn", "--until", str(date.today() + timedelta(days=30)))
+    assert served["name"] == "stn"
+    assert served["grpc"] == f"127.0.0.1:{stopgap.port}"
+    assert (served["engine"], served["isolation"]) == ("docker", "runc")
+    assert served["until"] == str(date.today() + timedelta(days=30))
+    assert (served["version"], served["workers"], served["changes_state"]) == (1, 1, False)
+    assert stopgap.answers("stn")
+
+    seen = stopgap.status("stn")
+    assert seen["state"] == "serving"
+    assert 1 < seen["memory_mib"] <= 80
+    table = stopgap.run("status").stdout
+    assert "stn" in table
+    assert "serving" in table
+
+    assert "[parent] serving stn version 1" in stopgap.run("logs", "stn").stdout
+
+    done = stopgap.run("stop", "stn")
+    assert (done.returncode, done.stdout) == (0, "stopped stn\n")
+    assert stopgap.leftovers() == []
+
+
+def test_people_are_told_the_address_the_sunset_and_what_to_type_next(stopgap: Program) -> None:
+    done = stopgap.run("serve", str(RESAMPLER), "--name", "stn", "--port", str(stopgap.port))
+    assert done.returncode == 0, done.stderr
+    for part in (f"127.0.0.1:{stopgap.port}", "docker, isolation runc", "90 days left", "stopgap predict stn"):
+        assert part in done.stdout
+    assert "loading the model" in done.stderr
+
+
+def test_a_second_model_joins_and_leaves_without_a_restart(stopgap: Program) -> None:
+    stopgap.serve(RESAMPLER, "stn")
+    front = api().inspect_container(front_container(stopgap.port))
+    stopgap.serve(HYPERPLANES, "lsh")
+    assert stopgap.answers("stn")
+    assert stopgap.answers("lsh")
+    assert stopgap.run("stop", "stn").returncode == 0
+    assert not stopgap.answers("stn")
+    assert stopgap.answers("lsh")
+    still = api().inspect_container(front_container(stopgap.port))
+    assert (still["Id"], still["State"]["StartedAt"]) == (front["Id"], front["State"]["StartedAt"])
+    assert stopgap.run("stop", "lsh").returncode == 0
+    assert stopgap.leftovers() == []
+
+
+def test_two_serves_at_once_do_not_fight(stopgap: Program) -> None:
+    with ThreadPoolExecutor() as threads:
+        both = [threads.submit(stopgap.serve, model, name) for model, name in ((RESAMPLER, "a"), (HYPERPLANES, "b"))]
+        assert [each.result()["name"] for each in both] == ["a", "b"]
+    assert stopgap.answers("a")
+    assert stopgap.answers("b")
+    done = stopgap.run("stop", "--all")
+    assert done.stdout == "stopped a\nstopped b\n"
+    assert stopgap.leftovers() == []
+
+
+def test_a_failing_serve_beside_another_takes_nothing_of_its(stopgap: Program, tmp_path: Path) -> None:
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "saved_model.pb").write_bytes(b"not a protocol buffer")
+    with ThreadPoolExecutor() as threads:
+        good = threads.submit(stopgap.serve, RESAMPLER, "good")
+        bad = threads.submit(
+            stopgap.refused, "serve", str(tmp_path / "broken"), "--name", "bad", "--port", str(stopgap.port)
+        )
+        assert good.result()["name"] == "good"
+        assert "error:" in bad.result()
+    assert stopgap.answers("good")
+
+
+def test_a_model_that_changes_state_has_one_worker(stopgap: Program) -> None:
+    served = stopgap.serve(STATEFUL, "rounds", "--workers", "3")
+    assert (served["workers"], served["changes_state"]) == (1, True)
+
+
+def test_workers_are_as_many_as_were_asked_for(stopgap: Program) -> None:
+    assert stopgap.serve(RESAMPLER, "stn", "--workers", "2")["workers"] == 2
+    sockets = stopgap.state / "fronts" / str(stopgap.port) / "sandboxes" / "stn"
+    assert sorted(socket.name for socket in sockets.glob("*.sock")) == ["worker-0.sock", "worker-1.sock"]
+
+
+def test_a_sandbox_that_dies_comes_back(stopgap: Program) -> None:
+    stopgap.serve(RESAMPLER, "stn")
+    inspected = api().inspect_container(sandbox_container("stn"))
+    assert inspected["HostConfig"]["RestartPolicy"]["Name"] == "unless-stopped"
+    os.kill(inspected["State"]["Pid"], signal.SIGKILL)
+    wait_until(lambda: api().inspect_container(sandbox_container("stn"))["RestartCount"] == 1)
+    wait_until(lambda: stopgap.answers("stn"))
+    assert stopgap.status("stn")["state"] == "serving"
+
+
+def test_a_front_that_is_restarted_routes_as_before(stopgap: Program) -> None:
+    stopgap.serve(RESAMPLER, "stn")
+    api().restart(front_container(stopgap.port), timeout=5)
+    wait_until(lambda: stopgap.answers("stn"))
+
+
+def test_what_has_vanished_is_seen_and_can_be_stopped(stopgap: Program) -> None:
+    stopgap.serve(RESAMPLER, "stn")
+    api().remove_container(sandbox_container("stn"), force=True)
+    assert stopgap.status("stn")["state"] == "down"
+    assert "stopgap stop stn" in stopgap.refused("logs", "stn")
+    api().remove_container(front_container(stopgap.port), force=True)
+    done = stopgap.run("stop", "stn")
+    assert done.returncode == 0, done.stderr
+    assert f"the front at 127.0.0.1:{stopgap.port} had vanished already" in done.stderr
+    assert "the sandbox of stn had vanished already" in done.stderr
+    assert stopgap.leftovers() == []
+
+
+def test_a_front_that_has_vanished_is_brought_back_by_the_next_serve(stopgap: Program) -> None:
+    stopgap.serve(RESAMPLER, "stn")
+    api().remove_container(front_container(stopgap.port), force=True)
+    stopgap.serve(HYPERPLANES, "lsh")
+    assert stopgap.answers("lsh")
+    wait_until(lambda: stopgap.answers("stn"))
+
+
+def test_what_a_killed_serve_left_does_not_block_the_next(stopgap: Program) -> None:
+    serving = stopgap.start("serve", str(RESAMPLER), "--name", "stn", "--port", str(stopgap.port))
+    wait_until(lambda: stopgap.leftovers() != [] and "stopgap-stn" in stopgap.leftovers(), timeout_s=600)
+    serving.kill()
+    serving.communicate()
+    if not list(stopgap.state.glob("deployments/*")):  # else it was faster than the kill
+        stopgap.serve(RESAMPLER, "stn")
+    assert stopgap.answers("stn")
+
+
+@pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interrupted_serve_leaves_nothing(stopgap: Program, sent: signal.Signals, code: int) -> None:
+    # Its load takes as long as its deadline lets it: the graph counts in the warm-up.
+    model = counting_loop(stopgap.state.parent / "slow", at_least=10**8)
+    serving = stopgap.start("serve", str(model), "--name", "slow", "--port", str(stopgap.port))
+    wait_until(lambda: "stopgap-slow" in stopgap.leftovers(), timeout_s=600)
+    serving.send_signal(sent)
+    _, said = serving.communicate(timeout=60)
+    assert serving.returncode == code, said
+    assert "Traceback" not in said
+    assert stopgap.leftovers() == []
+
+
+def test_stop_lets_requests_finish_that_are_under_way(stopgap: Program, tmp_path: Path) -> None:
+    stopgap.serve(counting_loop(tmp_path / "loop"), "loop")
+    with ThreadPoolExecutor() as threads, ServingChannel(f"127.0.0.1:{stopgap.port}") as channel:
+        count_to(channel, 1000)
+        slow = threads.submit(count_to, channel, 1_000_000)
+        time.sleep(0.3)
+        assert not slow.done()
+        assert stopgap.run("stop", "loop").returncode == 0
+        assert slow.result().outputs["count"].int64_val == [1_000_000]
+        with pytest.raises(PredictionError):
+            count_to(channel, 1)
+
+
+def count_to(channel: ServingChannel, limit: int) -> PredictResponse:
+    tensor = TensorProto(dtype=DataType.DT_INT64, tensor_shape=TensorShapeProto(), int64_val=[limit])
+    return channel.predict(PredictRequest(model_spec=ModelSpec(name="loop"), inputs={"limit": tensor}), timeout_s=60)
+
+
+class PublishingEngine(DockerEngine):
+    """As on Docker Desktop, where a container on the host's network is not on this machine's."""
+
+    def limits(self) -> EngineLimits:
+        return replace(super().limits(), shares_host_network=False)
+
+
+def test_where_the_hosts_network_is_elsewhere_the_port_is_published(stopgap: Program) -> None:
+    docker = connect()
+    engine = PublishingEngine(docker._api, docker._endpoint)
+    store = Store(stopgap.state)
+    wanted = ServeSettings(
+        name="stn", model=RESAMPLER, until=date.today() + timedelta(days=1), address=Address("127.0.0.1", stopgap.port)
+    )
+    deployment.serve(wanted, engine, store, print, silent)
+    front = api().inspect_container(front_container(stopgap.port))
+    assert front["HostConfig"]["NetworkMode"] == "bridge"
+    port = f"{stopgap.port}/tcp"
+    assert front["HostConfig"]["PortBindings"] == {port: [{"HostIp": "127.0.0.1", "HostPort": str(stopgap.port)}]}
+    assert stopgap.answers("stn")
+    deployment.stop("stn", engine, store, print)
+    assert stopgap.leftovers() == []

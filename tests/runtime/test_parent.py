@@ -1,0 +1,333 @@
+"""The parent and its workers as real processes, without a container: deaths, deadlines, drains, refusals."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import pytest
+from stopgap_protos.serving_pb2 import GetModelStatusRequest, PredictRequest
+
+from tests.graphs import NEVER_ENDS, counting_loop, custom_op
+from tests.worker_socket import Answer, Socket
+
+ROOT = Path(__file__).parents[2]
+ZOO = ROOT / "tests" / "data" / "zoo"
+DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED = 4, 8
+OVERDUE_GRACE_S, TICK_S = 0.25, 0.05
+
+
+class Runtime:
+    """A running `stopgap_runtime serve`."""
+
+    def __init__(self, process: subprocess.Popen[str], sockets: Path, log: Path) -> None:
+        self.process = process
+        self.sockets = sockets
+        self.log = log
+
+    def worker(self, index: int = 0) -> Socket:
+        return Socket(self.sockets / f"worker-{index}.sock")
+
+    def worker_pids(self) -> list[int]:
+        return children_of(self.process.pid)
+
+    def said(self) -> str:
+        return self.log.read_text()
+
+
+@contextmanager
+def runtime(bundle: Path, model: Path, folder: Path, *options: str, name: str = "loop") -> Iterator[Runtime]:
+    """Starts a runtime on `model` and waits until it is ready, or has ended."""
+    sockets = folder / "sockets"
+    sockets.mkdir()
+    log = folder / "log"
+    command = [sys.executable, "-I", str(ROOT / "images" / "runtime"), "serve", "--name", name, "--model-version", "1"]
+    command += ["--bundle", str(bundle), "--model", str(model), "--sockets", str(sockets), *options]
+    with log.open("w") as stream:
+        process = subprocess.Popen(command, stderr=stream, text=True)
+    try:
+        wait_for(lambda: (sockets / "ready.json").exists() or process.poll() is not None, 60)
+        yield Runtime(process, sockets, log)
+    finally:
+        process.kill()
+        process.wait()
+
+
+def children_of(parent: int) -> list[int]:
+    """The processes that `parent` has forked and that have not ended."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):  # it ended meanwhile
+            state, ppid = entry.read_text().rpartition(")")[2].split()[:2]
+            if int(ppid) == parent and state != "Z":
+                found.append(int(entry.parent.name))
+    return found
+
+
+def wait_for(condition: Callable[[], bool], seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {seconds} s"
+        time.sleep(0.01)
+
+
+@pytest.fixture
+def quick(tmp_path: Path) -> Path:
+    """A loop whose warm-up is short: its runs go to the caller's thread."""
+    return counting_loop(tmp_path / "quick")
+
+
+@pytest.fixture
+def slow(tmp_path: Path) -> Path:
+    """A loop whose warm-up is not short: its runs stay in TensorFlow's pool."""
+    return counting_loop(tmp_path / "slow", at_least=100_000)
+
+
+def test_a_worker_that_was_killed_is_replaced_and_waiting_callers_are_answered(
+    legacy_bundle: Path, quick: Path, tmp_path: Path
+) -> None:
+    with runtime(legacy_bundle, quick, tmp_path) as served:
+        (pid,) = served.worker_pids()
+        os.kill(pid, signal.SIGKILL)
+        began = time.monotonic()
+        assert served.worker().count_to(3) == 3  # it waited in the socket's queue
+        assert time.monotonic() - began < 5
+        assert served.worker_pids() not in ([], [pid])
+        assert "worker 0 ended: SIGKILL" in served.said()
+
+
+@pytest.mark.parametrize("deaths", [8])
+def test_a_worker_that_dies_again_and_again_is_replaced_every_time(
+    legacy_bundle: Path, quick: Path, tmp_path: Path, deaths: int
+) -> None:
+    with runtime(legacy_bundle, quick, tmp_path) as served:
+        for _ in range(deaths):
+            wait_for(served.worker().healthy, 10)
+            for pid in served.worker_pids():
+                os.kill(pid, signal.SIGKILL)
+        assert served.worker().count_to(1) == 1
+        assert served.said().count("worker 0 ended: SIGKILL") == deaths
+
+
+def test_a_run_that_never_ends_in_the_pool_is_ended_by_tensorflow_and_the_worker_lives(
+    legacy_bundle: Path, slow: Path, tmp_path: Path
+) -> None:
+    with runtime(legacy_bundle, slow, tmp_path) as served:
+        pids = served.worker_pids()
+        began = time.monotonic()
+        answer = served.worker().count_to(NEVER_ENDS, grpc_timeout="500m")
+        assert isinstance(answer, Answer)
+        assert answer.code == DEADLINE_EXCEEDED
+        assert 0.5 <= time.monotonic() - began < 0.5 + OVERDUE_GRACE_S
+        assert served.worker_pids() == pids
+        assert served.worker().count_to(7) == 100_007
+
+
+def test_a_run_that_never_ends_in_the_callers_thread_has_its_worker_replaced(
+    legacy_bundle: Path, quick: Path, tmp_path: Path
+) -> None:
+    with runtime(legacy_bundle, quick, tmp_path) as served:
+        pids = served.worker_pids()
+        began = time.monotonic()
+        with pytest.raises(ConnectionResetError):
+            served.worker().count_to(NEVER_ENDS, grpc_timeout="500m")
+        assert time.monotonic() - began < 0.5 + OVERDUE_GRACE_S + 10 * TICK_S
+        assert served.worker().count_to(7) == 7
+        assert served.worker_pids() != pids
+        assert "over its deadline" in served.said()
+
+
+def test_a_caller_without_a_deadline_is_held_to_the_run_timeout(
+    legacy_bundle: Path, slow: Path, tmp_path: Path
+) -> None:
+    with runtime(legacy_bundle, slow, tmp_path, "--run-timeout", "1") as served:
+        answer = served.worker().count_to(NEVER_ENDS)
+        assert isinstance(answer, Answer)
+        assert answer.code == DEADLINE_EXCEEDED
+
+
+@pytest.mark.parametrize("model", ["quick", "slow"], ids=["caller's thread", "pool"])
+def test_a_legal_run_of_seconds_leaves_the_health_check_and_other_callers_alone(
+    legacy_bundle: Path, tmp_path: Path, request: pytest.FixtureRequest, model: str
+) -> None:
+    with runtime(legacy_bundle, request.getfixturevalue(model), tmp_path, "--threads", "2") as served:
+        pids = served.worker_pids()
+        answers: list[int | Answer] = []
+        long_run = threading.Thread(
+            target=lambda: answers.append(served.worker().count_to(600_000, timeout_s=60))
+        )
+        long_run.start()
+        checks = 0
+        while long_run.is_alive():
+            assert served.worker().healthy(timeout_s=1.0)
+            assert isinstance(served.worker().count_to(1, timeout_s=5.0), int)
+            checks += 1
+        long_run.join()
+        assert checks > 3
+        assert len(answers) == 1
+        assert isinstance(answers[0], int)
+        assert served.worker_pids() == pids
+
+
+def test_sigterm_lets_the_run_under_way_finish_and_takes_no_more(
+    legacy_bundle: Path, slow: Path, tmp_path: Path
+) -> None:
+    with runtime(legacy_bundle, slow, tmp_path) as served:
+        answers: list[int | Answer] = []
+        caller = threading.Thread(target=lambda: answers.append(served.worker().count_to(400_000, timeout_s=60)))
+        caller.start()
+        time.sleep(0.3)
+        served.process.send_signal(signal.SIGTERM)
+        caller.join()
+        assert answers == [500_000]
+        assert served.process.wait(timeout=5) == 0
+        assert list(served.sockets.iterdir()) == []
+
+
+def test_sigterm_does_not_wait_for_ever(legacy_bundle: Path, slow: Path, tmp_path: Path) -> None:
+    with runtime(legacy_bundle, slow, tmp_path, "--drain-timeout", "0.5") as served:
+        lost: list[OSError] = []
+
+        def call() -> None:
+            try:
+                served.worker().count_to(NEVER_ENDS)
+            except OSError as error:
+                lost.append(error)
+
+        caller = threading.Thread(target=call)
+        caller.start()
+        time.sleep(0.2)
+        served.process.send_signal(signal.SIGTERM)
+        assert served.process.wait(timeout=5) == 0
+        caller.join()
+        assert len(lost) == 1
+
+
+def test_a_stateless_model_gets_the_workers_that_were_asked_for(
+    legacy_bundle: Path, quick: Path, tmp_path: Path
+) -> None:
+    with runtime(legacy_bundle, quick, tmp_path, "--workers", "2") as served:
+        ready = json.loads((served.sockets / "ready.json").read_text())
+        assert ready == {"workers": 2, "changes_state": False, "tensorflow": "1.15.5"}
+        assert len(served.worker_pids()) == 2
+        assert served.worker(0).count_to(1) == served.worker(1).count_to(1) == 1
+
+
+def test_a_model_that_changes_state_has_one_worker_whatever_was_asked_for(legacy_bundle: Path, tmp_path: Path) -> None:
+    model = ZOO / "obtain_next_roundrobin_stateful" / "1"
+    with runtime(legacy_bundle, model, tmp_path, "--workers", "3", name="stateful") as served:
+        ready = json.loads((served.sockets / "ready.json").read_text())
+        assert (ready["workers"], ready["changes_state"]) == (1, True)
+        assert len(served.worker_pids()) == 1
+
+
+@pytest.mark.parametrize(
+    ("content", "text"),
+    [
+        (None, "saved_model"),
+        (b"", "not a SavedModel"),
+        (b"not a protobuf at all", "not a SavedModel"),
+    ],
+    ids=["nothing there", "empty", "garbage"],
+)
+def test_what_is_no_model_is_one_clear_line_and_exit_code_3(
+    legacy_bundle: Path, tmp_path: Path, content: bytes | None, text: str
+) -> None:
+    model = tmp_path / "model"
+    model.mkdir()
+    if content is not None:
+        (model / "saved_model.pb").write_bytes(content)
+    with runtime(legacy_bundle, model, tmp_path) as served:
+        assert served.process.wait(timeout=10) == 3
+        last = served.said().splitlines()[-1]
+        assert re.match(r"\[parent\] load failed: [A-Z_]+: ", last)
+        assert text in last
+        assert list(served.sockets.iterdir()) == []
+
+
+def test_an_unknown_tag_is_answered_with_those_that_there_are(legacy_bundle: Path, quick: Path, tmp_path: Path) -> None:
+    with runtime(legacy_bundle, quick, tmp_path, "--tags", "serve,gpu") as served:
+        assert served.process.wait(timeout=10) == 3
+        assert "serve" in served.said().splitlines()[-1]
+
+
+def test_an_unknown_op_is_named_with_what_to_do(legacy_bundle: Path, tmp_path: Path) -> None:
+    with runtime(legacy_bundle, custom_op(tmp_path / "model", "StopgapTestDouble"), tmp_path) as served:
+        assert served.process.wait(timeout=10) == 3
+        last = served.said().splitlines()[-1]
+        assert "StopgapTestDouble" in last
+        assert "--op-library" in last
+
+
+def test_a_custom_op_works_with_its_library(legacy_bundle: Path, tmp_path: Path, double_op_library: Path) -> None:
+    model = custom_op(tmp_path / "model", "StopgapTestDouble")
+    with runtime(legacy_bundle, model, tmp_path, "--op-library", str(double_op_library)) as served:
+        request = PredictRequest()
+        request.model_spec.name = "loop"
+        request.inputs["x"].dtype = 9  # DT_INT64
+        request.inputs["x"].tensor_shape.SetInParent()
+        request.inputs["x"].int64_val.append(21)
+        answer = served.worker().predict(request)
+        assert (answer.code, answer.text) == (0, "")
+        assert b"\x2a" in answer.message  # 42
+
+
+@pytest.fixture(scope="session")
+def double_op_library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A custom op compiled against nothing but TensorFlow's C API.
+
+    It names TensorFlow's library as one that it needs, as a real one does; an empty library of that name is enough to
+    link with, since the loader takes the one that is there already.
+    """
+    folder = tmp_path_factory.mktemp("op")
+    stand_in, library = folder / "stand_in.so", folder / "double.so"
+    compiler = shutil.which("gcc")
+    assert compiler, "gcc is needed to build a custom op: apt-get install gcc"
+    name = "-Wl,-soname,_pywrap_tensorflow_internal.so"
+    subprocess.run([compiler, "-shared", name, "-xc", "/dev/null", "-o", stand_in], check=True, timeout=60)
+    source = ROOT / "tests" / "data" / "double_op.c"
+    build = [compiler, "-shared", "-fPIC", "-Wl,--no-as-needed", source, stand_in, "-o", library]
+    subprocess.run(build, check=True, timeout=60)
+    return library
+
+
+def test_a_load_that_never_ends_is_given_up(legacy_bundle: Path, tmp_path: Path) -> None:
+    """By TensorFlow where it can, by the parent where it cannot: a FIFO blocks in the kernel."""
+    model = tmp_path / "model"
+    shutil.copytree(ZOO / "stn_affine_resampler" / "1", model)
+    data = model / "variables" / "variables.data-00000-of-00001"
+    data.unlink()
+    os.mkfifo(data)
+    began = time.monotonic()
+    with runtime(legacy_bundle, model, tmp_path, "--load-timeout", "1") as served:
+        assert served.process.wait(timeout=10) == 3
+        assert time.monotonic() - began < 8
+        assert "load failed" in served.said().splitlines()[-1]
+
+
+def test_the_status_call_names_the_version(legacy_bundle: Path, quick: Path, tmp_path: Path) -> None:
+    with runtime(legacy_bundle, quick, tmp_path) as served:
+        message = GetModelStatusRequest()
+        message.model_spec.name = "loop"
+        answer = served.worker().call("/tensorflow.serving.ModelService/GetModelStatus", message.SerializeToString())
+        assert answer.code == 0
+
+
+@pytest.mark.parametrize(("message", "code"), [(b"\xff\xff\xff", 3), (b"", 3)], ids=["garbage", "no model spec"])
+def test_a_bad_message_is_the_callers_fault_and_the_worker_goes_on(
+    legacy_bundle: Path, quick: Path, tmp_path: Path, message: bytes, code: int
+) -> None:
+    with runtime(legacy_bundle, quick, tmp_path) as served:
+        pids = served.worker_pids()
+        assert served.worker().call("/tensorflow.serving.PredictionService/Predict", message).code == code
+        assert served.worker_pids() == pids

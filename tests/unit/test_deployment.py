@@ -1,0 +1,213 @@
+"""What is decided without an engine: the steps to a front, a deployment's condition, taking back, ports, readiness."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from stopgap.deployment import Condition, check_engine, condition
+from stopgap.engines.protocol import EngineLimits, Observed, State
+from stopgap.errors import BundleError, DeploymentError, EngineError, FrontError, SandboxError
+from stopgap.fronts import Step, decide
+from stopgap.ports import check_port_free
+from stopgap.printable import printable
+from stopgap.readiness import Ready, read_ready
+from stopgap.settings import Address, Limits, ServeSettings
+from stopgap.store import Deployment
+from stopgap.undo import Undo
+
+from tests.unit.test_store import RANKER
+
+MACHINE = EngineLimits(cpus=2, memory_mib=4096, machine="x86_64", system="linux", shares_host_network=True)
+
+
+def seen(state: State) -> Observed:
+    return Observed(state, exit_code=None, out_of_memory=False, labels={})
+
+
+@pytest.mark.parametrize(
+    ("observed", "steps"),
+    [
+        (None, (Step.PUBLISH, Step.START, Step.CONFIRM)),
+        (seen(State.RUNNING), (Step.PUBLISH, Step.CONFIRM)),
+        (seen(State.CREATED), (Step.REMOVE, Step.PUBLISH, Step.START, Step.CONFIRM)),
+        (seen(State.EXITED), (Step.REMOVE, Step.PUBLISH, Step.START, Step.CONFIRM)),
+        (seen(State.RESTARTING), (Step.REMOVE, Step.PUBLISH, Step.START, Step.CONFIRM)),
+    ],
+)
+def test_a_front_is_started_only_where_none_runs(observed: Observed | None, steps: tuple[Step, ...]) -> None:
+    assert decide(observed) == steps
+
+
+@pytest.mark.parametrize(
+    ("deployment", "state", "answers", "reachable", "expected"),
+    [
+        (RANKER, State.RUNNING, True, True, Condition.SERVING),
+        (RANKER, State.RUNNING, False, True, Condition.LOADING),
+        (RANKER, State.CREATED, False, True, Condition.LOADING),
+        (RANKER, State.RUNNING, False, False, Condition.DOWN),
+        (RANKER, State.RESTARTING, False, True, Condition.RESTARTING),
+        (RANKER, State.EXITED, False, True, Condition.DOWN),
+        (RANKER, None, False, True, Condition.DOWN),
+        (RANKER.leaving(), State.RUNNING, True, True, Condition.STOPPING),
+    ],
+)
+def test_a_condition_is_what_was_seen(
+    deployment: Deployment, state: State | None, answers: bool, reachable: bool, expected: Condition
+) -> None:
+    assert condition(deployment, state, answers=answers, reachable=reachable) is expected
+
+
+def wanted(limits: Limits) -> ServeSettings:
+    return ServeSettings(name="a", model=Path(), until=RANKER.until, limits=limits)
+
+
+def test_what_the_engine_has_can_be_asked_for() -> None:
+    check_engine(wanted(Limits(cpus=2, memory_mib=4096)), MACHINE)
+
+
+def test_more_than_the_engine_has_is_refused() -> None:
+    with pytest.raises(DeploymentError, match="3 CPUs are more than the engine's 2"):
+        check_engine(wanted(Limits(cpus=3)), MACHINE)
+    with pytest.raises(DeploymentError, match="at most --memory 4096"):
+        check_engine(wanted(Limits(memory_mib=8192)), MACHINE)
+
+
+def test_an_engine_of_another_kind_is_told_before_anything_is_loaded() -> None:
+    arm = EngineLimits(cpus=2, memory_mib=4096, machine="aarch64", system="linux", shares_host_network=True)
+    windows = EngineLimits(cpus=2, memory_mib=4096, machine="x86_64", system="windows", shares_host_network=True)
+    with pytest.raises(BundleError, match="x86_64 only"):
+        check_engine(wanted(Limits()), arm)
+    with pytest.raises(EngineError, match="windows"):
+        check_engine(wanted(Limits()), windows)
+
+
+def test_what_was_done_is_taken_back_in_reverse_and_one_failure_does_not_stop_the_rest(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    done: list[str] = []
+
+    def fail() -> None:
+        raise EngineError("It is stuck.", "Wait.")
+
+    undo = Undo()
+    undo.put("the first", lambda: done.append("first"))
+    undo.put("the second", fail)
+    undo.put("the third", lambda: done.append("third"))
+    with pytest.raises(KeyboardInterrupt), undo:
+        raise KeyboardInterrupt
+    assert done == ["third", "first"]
+    assert "the second failed: It is stuck. Wait." in caplog.text
+
+
+def test_what_succeeded_is_not_taken_back() -> None:
+    done: list[str] = []
+    with Undo() as undo:
+        undo.put("anything", lambda: done.append("undone"))
+    assert not done
+
+
+@pytest.fixture
+def taken() -> Iterator[int]:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        yield listener.getsockname()[1]
+
+
+def test_a_taken_port_is_told_with_its_owner(taken: int) -> None:
+    with pytest.raises(FrontError) as caught:
+        check_port_free(Address("127.0.0.1", taken))
+    assert caught.value.problem.startswith(f"Port {taken} is taken by ")
+    assert f"(process {os.getpid()})" in caught.value.problem
+    assert "--port" in caught.value.remedy
+
+
+def test_a_free_port_is_free(taken: int) -> None:
+    with contextlib.closing(socket.create_server(("127.0.0.1", 0))) as listener:
+        free = listener.getsockname()[1]
+    assert free != taken
+    check_port_free(Address("127.0.0.1", free))
+
+
+def test_an_address_of_another_machine_is_told() -> None:
+    with pytest.raises(FrontError, match=r"This machine has no address 192\.0\.2\.1"):
+        check_port_free(Address("192.0.2.1", 8500))
+
+
+GOOD = {"workers": 2, "changes_state": False, "tensorflow": "1.15.5"}
+
+
+def announce(folder: Path, content: object) -> Path:
+    (folder / "ready.json").write_text(json.dumps(content), encoding="utf-8")
+    return folder
+
+
+def test_a_runtime_that_has_said_nothing_is_not_ready(tmp_path: Path) -> None:
+    assert read_ready(tmp_path, most_workers=2) is None
+
+
+def test_an_announcement_is_read(tmp_path: Path) -> None:
+    assert read_ready(announce(tmp_path, GOOD), most_workers=2) == Ready(2, False, "1.15.5")
+    stateful = {**GOOD, "workers": 1, "changes_state": True}
+    assert read_ready(announce(tmp_path, stateful), most_workers=2) == Ready(1, True, "1.15.5")
+
+
+@pytest.mark.parametrize(
+    "forged",
+    [
+        [],
+        "text",
+        {},
+        {**GOOD, "workers": 3},
+        {**GOOD, "workers": 0},
+        {**GOOD, "workers": True},
+        {**GOOD, "workers": "2"},
+        {**GOOD, "changes_state": 1},
+        {**GOOD, "changes_state": True},
+        {**GOOD, "tensorflow": 1.15},
+    ],
+)
+def test_a_forged_announcement_is_refused(tmp_path: Path, forged: object) -> None:
+    with pytest.raises(SandboxError, match="not what the runtime writes"):
+        read_ready(announce(tmp_path, forged), most_workers=2)
+
+
+def test_an_announcement_that_is_no_small_plain_file_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "ready.json"
+    secret = tmp_path / "secret"
+    announce(tmp_path, GOOD).joinpath("ready.json").rename(secret)
+    for make in (
+        lambda: file.symlink_to(secret),
+        lambda: os.mkfifo(file),
+        file.mkdir,
+        lambda: file.write_bytes(b" " * 70_000),
+        lambda: file.write_bytes(b"[" * 60_000),
+        lambda: file.write_bytes(b"\xff\xfe"),
+    ):
+        make()
+        with pytest.raises(SandboxError):
+            read_ready(tmp_path, most_workers=2)
+        file.rmdir() if file.is_dir() else file.unlink()
+
+
+@pytest.mark.parametrize(
+    ("hostile", "shown"),
+    [
+        ("plain text: äöü 漢字 …", "plain text: äöü 漢字 …"),
+        ("\x1b[2J\x1b]0;owned\x07", r"\x1b[2J\x1b]0;owned\x07"),
+        ("a\rb\nc\td", r"a\rb\nc    d"),
+        ("\u202egnp.exe", r"\u202egnp.exe"),
+        ("\ud800", r"\ud800"),
+        ("\x9b31m", r"\x9b31m"),
+    ],
+)
+def test_hostile_text_cannot_move_the_cursor(hostile: str, shown: str) -> None:
+    assert printable(hostile) == shown
+
+
+def test_long_text_is_cut_and_says_so() -> None:
+    assert printable("x" * 10, longest=4) == "xxxx … (6 more characters)"
