@@ -7,7 +7,9 @@ import sys
 # and TensorFlow would log what it does, not only what goes wrong.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
+# tf.contrib.ffmpeg looks for its program here, and aborts where there is no PATH at all; an empty one is enough.
+os.environ.setdefault("PATH", "")
 
-from stopgap_runtime.__main__ import main  # noqa: E402 - see above
+from stopgap_runtime.__main__ import main
 
 sys.exit(main())

@@ -156,7 +156,8 @@ class Fronts:
             if observed is None or observed.ended or time.monotonic() > deadline:
                 lines = [printable(line) for line in self.engine.logs(container, LOG_TAIL)]
                 raise FrontError(
-                    f"The front at {address} did not come up.", "\n".join(["Its last lines:", *lines]) if lines else ""
+                    f"The front at {address} did not come up: its admin socket in {admin.folder} does not say ready.",
+                    "\n".join(["Its last lines:", *lines]) if lines else "",
                 )
             time.sleep(LOOK_EVERY_S)
 

@@ -1,4 +1,4 @@
-"""A live sandbox, looked at with Docker's eyes and attacked from within: every wall that containment promises stands."""
+"""A live sandbox, seen with Docker's eyes and attacked from within: every wall that containment promises stands."""
 
 from __future__ import annotations
 

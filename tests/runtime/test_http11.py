@@ -23,7 +23,12 @@ def test_a_chunked_request_is_read_whole_even_byte_by_byte(pair: tuple[socket.so
     ours, theirs = pair
     head = b"POST /x HTTP/1.1\r\nHost: h\r\nGrpc-Timeout: 1S\r\nTransfer-Encoding: chunked\r\n\r\n"
     raw = head + b"3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n"
-    sender = threading.Thread(target=lambda: [theirs.sendall(raw[i : i + 1]) for i in range(len(raw))])
+
+    def send() -> None:
+        for i in range(len(raw)):
+            theirs.sendall(raw[i : i + 1])
+
+    sender = threading.Thread(target=send)
     sender.start()
     request = Connection(ours, 1000).read()
     sender.join()

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 from stopgap_protos.serving_pb2 import GetModelStatusRequest, PredictRequest
+from stopgap_protos.tensor_pb2 import DataType
 
 from tests.graphs import NEVER_ENDS, counting_loop, custom_op
 from tests.worker_socket import Answer, Socket
@@ -163,9 +164,7 @@ def test_a_legal_run_of_seconds_leaves_the_health_check_and_other_callers_alone(
     with runtime(legacy_bundle, request.getfixturevalue(model), tmp_path, "--threads", "2") as served:
         pids = served.worker_pids()
         answers: list[int | Answer] = []
-        long_run = threading.Thread(
-            target=lambda: answers.append(served.worker().count_to(600_000, timeout_s=60))
-        )
+        long_run = threading.Thread(target=lambda: answers.append(served.worker().count_to(600_000, timeout_s=60)))
         long_run.start()
         checks = 0
         while long_run.is_alive():
@@ -274,7 +273,7 @@ def test_a_custom_op_works_with_its_library(legacy_bundle: Path, tmp_path: Path,
     with runtime(legacy_bundle, model, tmp_path, "--op-library", str(double_op_library)) as served:
         request = PredictRequest()
         request.model_spec.name = "loop"
-        request.inputs["x"].dtype = 9  # DT_INT64
+        request.inputs["x"].dtype = DataType.DT_INT64
         request.inputs["x"].tensor_shape.SetInParent()
         request.inputs["x"].int64_val.append(21)
         answer = served.worker().predict(request)
@@ -294,9 +293,9 @@ def double_op_library(tmp_path_factory: pytest.TempPathFactory) -> Path:
     compiler = shutil.which("gcc")
     assert compiler, "gcc is needed to build a custom op: apt-get install gcc"
     name = "-Wl,-soname,_pywrap_tensorflow_internal.so"
-    subprocess.run([compiler, "-shared", name, "-xc", "/dev/null", "-o", stand_in], check=True, timeout=60)
+    subprocess.run([compiler, "-shared", name, "-xc", "/dev/null", "-o", str(stand_in)], check=True, timeout=60)
     source = ROOT / "tests" / "data" / "double_op.c"
-    build = [compiler, "-shared", "-fPIC", "-Wl,--no-as-needed", source, stand_in, "-o", library]
+    build = [compiler, "-shared", "-fPIC", "-Wl,--no-as-needed", str(source), str(stand_in), "-o", str(library)]
     subprocess.run(build, check=True, timeout=60)
     return library
 

@@ -14,9 +14,10 @@ from stopgap_runtime.capi import Bundle
 from stopgap_runtime.contrib_ops import contrib_module
 from stopgap_runtime.faults import Code, Fault
 from stopgap_runtime.op_registry import OpRegistry, module_of
+from stopgap_runtime.reach import reached_ops
 from stopgap_runtime.saved_model import check_ops, read_meta_graph
 from stopgap_runtime.signatures import TensorSpec
-from stopgap_runtime.state import REPEATABLE, state_changing_ops
+from stopgap_runtime.state import REPEATABLE, state_changing
 
 from tests import zoo
 
@@ -228,7 +229,7 @@ def changed(*nodes: NodeDef, functions: dict[str, list[NodeDef]] | None = None) 
     graph = GraphDef(node=nodes)
     for name, body in (functions or {}).items():
         graph.library.function.add(signature=OpDef(name=name), node_def=body)
-    return state_changing_ops(graph, ["x:0"], ["y:0"], KNOWN)
+    return state_changing(reached_ops(graph, ["x:0"], ["y:0"]), KNOWN)
 
 
 def test_random_numbers_are_no_state_and_queues_are() -> None:

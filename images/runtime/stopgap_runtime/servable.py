@@ -14,9 +14,11 @@ from .capi import IN_CALLERS_THREAD, Endpoints, Session, TensorFlow, in_pool
 from .faults import Fault
 from .host_tensor import ELEMENT, HostTensor, elements_in, zeros
 from .op_registry import OpRegistry
+from .out_of_reach import check_within_reach
+from .reach import reached_ops
 from .saved_model import MetaGraph, check_ops, read_meta_graph
 from .signatures import DEFAULT_SIGNATURE
-from .state import state_changing_ops
+from .state import state_changing
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -76,9 +78,8 @@ class Servable:
         self.signature_defs: Mapping[str, SignatureDef] = meta_graph.signature_defs
         self.tensorflow_version = tensorflow_version
         self._session = session
-        self._state_changing = {
-            key: _state_changed_by(signature, meta_graph, ops) for key, signature in meta_graph.signatures.items()
-        }
+        self._reached = {key: _reached(signature, meta_graph) for key, signature in meta_graph.signatures.items()}
+        self._state_changing = {key: state_changing(used, ops) for key, used in self._reached.items()}
         self._inline: dict[str, _Pace] = {}
         self._plan = functools.lru_cache(maxsize=256)(self._make_plan)
 
@@ -140,11 +141,13 @@ class Servable:
         Raises:
             Fault: TensorFlow's own error, or the signature names tensors that the graph does not have.
         """
+        check_within_reach(self._reached[signature.key])
         plan = self._plan(signature.key, tuple(inputs), tuple(outputs))
         inline = self.runs_inline(signature, inputs)
-        started = time.monotonic()
+        clock = time.thread_time if inline else time.monotonic  # a busy machine must not make a short run look long
+        started = clock()
         answer = self._run(plan, inputs, outputs, IN_CALLERS_THREAD if inline else in_pool(timeout_s))
-        self._learn(signature, _input_bytes(inputs), time.monotonic() - started, inline=inline)
+        self._learn(signature, _input_bytes(inputs), clock() - started, inline=inline)
         return answer
 
     def runs_inline(self, signature: Signature, inputs: Mapping[str, HostTensor]) -> bool:
@@ -165,6 +168,7 @@ class Servable:
             if inputs is None or self.changes_state(signature.key):
                 continue
             try:
+                check_within_reach(self._reached[signature.key])
                 pace = self._measured(signature, inputs, deadline)
             except Fault:
                 continue
@@ -225,10 +229,10 @@ class Servable:
         )
 
 
-def _state_changed_by(signature: Signature, meta_graph: MetaGraph, ops: Mapping[str, OpDef]) -> frozenset[str]:
+def _reached(signature: Signature, meta_graph: MetaGraph) -> frozenset[str]:
     fed = [spec.tensor_name for spec in signature.inputs.values() if not spec.optional]
     fetched = [spec.tensor_name for spec in signature.outputs.values()]
-    return state_changing_ops(meta_graph.graph, fed, fetched, ops)
+    return reached_ops(meta_graph.graph, fed, fetched)
 
 
 def _custom_ops(tensorflow: TensorFlow, library: Path) -> Iterable[OpDef]:

@@ -1,4 +1,4 @@
-"""Whether running a part of a graph changes what later runs see; it reads graphs and op definitions, nothing else.
+"""Whether running an operation changes what later runs see; it reads op definitions, nothing else.
 
 A signature that does so must be run once for each request: no warm-up, no retry, no second worker with a state of its
 own. So whatever is not known to be harmless counts as changing state.
@@ -9,11 +9,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Mapping
 
-    from stopgap_protos.graph_pb2 import AttrValue, GraphDef, NodeDef, OpDef
+    from stopgap_protos.graph_pb2 import OpDef
 
-__all__ = ["REPEATABLE", "state_changing_ops"]
+__all__ = ["REPEATABLE", "state_changing"]
 
 # Operations that TensorFlow marks as stateful, or that take a reference, and that may be run twice all the same.
 _BY_REASON: Final[Mapping[str, str]] = {
@@ -72,19 +72,13 @@ _BY_REASON: Final[Mapping[str, str]] = {
 REPEATABLE: Final = frozenset(name for names in _BY_REASON.values() for name in names.split())
 
 
-def state_changing_ops(
-    graph: GraphDef, inputs: Iterable[str], outputs: Iterable[str], ops: Mapping[str, OpDef]
-) -> frozenset[str]:
-    """The operation types that change state among those that run when `outputs` are fetched.
+def state_changing(used: Iterable[str], ops: Mapping[str, OpDef]) -> frozenset[str]:
+    """Those among the operation types in `used` that change state.
 
     Args:
-        inputs: Names of the fed tensors; what lies before them does not run.
-        outputs: Names of the fetched tensors.
         ops: Every operation that is known, by name; one that is not counts as changing state.
     """
-    functions = {function.signature.name: function.node_def for function in graph.library.function}
-    used = set(_op_types(_reached(graph, inputs, outputs), functions))
-    return frozenset(op for op in used if op not in functions and _changes_state(op, ops))
+    return frozenset(op for op in used if _changes_state(op, ops))
 
 
 def _changes_state(op: str, ops: Mapping[str, OpDef]) -> bool:
@@ -94,43 +88,3 @@ def _changes_state(op: str, ops: Mapping[str, OpDef]) -> bool:
     if not definition.is_stateful and not any(argument.is_ref for argument in definition.input_arg):
         return False
     return op not in REPEATABLE
-
-
-def _reached(graph: GraphDef, inputs: Iterable[str], outputs: Iterable[str]) -> Iterator[NodeDef]:
-    """The nodes on the way from the outputs back to the inputs, over data and control edges."""
-    nodes = {node.name: node for node in graph.node}
-    fed = {_normal(name) for name in inputs}
-    waiting = [_normal(name) for name in outputs]
-    seen: set[str] = set()
-    while waiting:
-        edge = waiting.pop()
-        name = edge[1:] if edge.startswith("^") else edge.rpartition(":")[0]
-        if edge in fed or name in seen or name not in nodes:
-            continue
-        seen.add(name)
-        yield nodes[name]
-        waiting.extend(map(_normal, nodes[name].input))
-
-
-def _normal(edge: str) -> str:
-    """A tensor's name with its output's number: `x` is `x:0`; a control edge stays as it is."""
-    return edge if edge.startswith("^") or ":" in edge else f"{edge}:0"
-
-
-def _op_types(nodes: Iterable[NodeDef], functions: Mapping[str, Iterable[NodeDef]]) -> Iterator[str]:
-    """The types of nodes and of all nodes in the functions that they call: TensorFlow prunes no side effect there."""
-    waiting = list(nodes)
-    seen: set[str] = set()
-    while waiting:
-        node = waiting.pop()
-        yield node.op
-        for name in {node.op, *_function_names(node.attr.values())} & functions.keys() - seen:
-            seen.add(name)
-            waiting.extend(functions[name])
-
-
-def _function_names(attributes: Iterable[AttrValue]) -> Iterator[str]:
-    for attribute in attributes:
-        if attribute.HasField("func"):
-            yield attribute.func.name
-        yield from (function.name for function in attribute.list.func)

@@ -57,20 +57,24 @@ def chosen_outputs(signature: Signature, output_filter: Sequence[str]) -> Sequen
 
 
 def _check_names(signature: Signature, inputs: Mapping[str, HostTensor]) -> None:
-    sent, required = inputs.keys(), signature.inputs.keys()
-    if len(sent) != len(required):
+    """TF Serving's rule, but for inputs that the graph has a default for: those may be left out, as in TensorFlow."""
+    sent, known = inputs.keys(), signature.inputs.keys()
+    extra = sent - known
+    missing = {alias for alias in known - sent if not signature.inputs[alias].optional}
+    if not (extra or missing):
+        return
+    if len(sent) == len(known):
         raise Fault(
             Code.INVALID_ARGUMENT,
-            f"input size does not match signature: {len(sent)}!={len(required)} "
-            f"len({_set_text(sent)}) != len({_set_text(required)}). "
-            f"Sent extra: {_set_text(sent - required)}. Missing but required: {_set_text(required - sent)}.",
+            f"input tensor alias not found in signature: {min(extra)}. "
+            f"Inputs expected to be in the set {_set_text(known)}.",
         )
-    for alias in sent - required:
-        raise Fault(
-            Code.INVALID_ARGUMENT,
-            f"input tensor alias not found in signature: {alias}. "
-            f"Inputs expected to be in the set {_set_text(required)}.",
-        )
+    raise Fault(
+        Code.INVALID_ARGUMENT,
+        f"input size does not match signature: {len(sent)}!={len(known)} "
+        f"len({_set_text(sent)}) != len({_set_text(known)}). "
+        f"Sent extra: {_set_text(extra)}. Missing but required: {_set_text(missing)}.",
+    )
 
 
 def _fits(shape: Sequence[int], spec: TensorSpec) -> bool:

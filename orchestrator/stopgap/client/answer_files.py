@@ -19,7 +19,7 @@ def to_json(outputs: Mapping[str, np.ndarray]) -> str:
 
     A complex number is a pair; NaN and the infinities are the bare words that Python's and TF Serving's JSON have.
     """
-    return json.dumps({"outputs": {name: _plain(array) for name, array in outputs.items()}}, ensure_ascii=False)
+    return json.dumps({"outputs": {name: _plain(array) for name, array in outputs.items()}})
 
 
 def readable(outputs: Mapping[str, np.ndarray], specs: Mapping[str, TensorSpec]) -> dict[str, np.ndarray]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 
 from stopgap.client.dtypes import BFLOAT16, Dtype
@@ -42,13 +44,16 @@ def widened(array: np.ndarray, dtype: Dtype) -> np.ndarray:
     """The array as numbers that NumPy can show: the bits of a bfloat16 as the float32 that they begin."""
     if dtype.number != BFLOAT16:
         return array
-    return (array.astype(np.uint32) << 16).view(np.float32)
+    bits = np.left_shift(array.astype(np.uint32), np.uint32(16))
+    return np.asarray(bits, np.uint32).view(np.float32)
 
 
 def _array(name: str, value: object) -> np.ndarray:
     try:
-        array = np.asarray(value)
-    except (ValueError, TypeError, OverflowError) as error:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # of rows of different lengths, NumPy before 1.24 only warns
+            array = np.asarray(value)
+    except (ValueError, TypeError, OverflowError, Warning) as error:
         raise _refused(name, "its rows are of different lengths") from error
     if array.dtype.kind == "O" and array.size:
         raise _refused(name, "its rows are of different lengths, or its values of different kinds")

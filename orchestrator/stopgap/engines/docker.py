@@ -26,6 +26,7 @@ __all__ = ["DockerEngine", "connect"]
 API_TIMEOUT_S = 60
 BUILD_STEP_TIMEOUT_S = 600  # copying a library of 250 MB into a layer is one step, and says nothing until it is done
 BUILD_LOG_TAIL = 20
+LONGEST_LINE = 64 << 10  # who never ends a line does not fill our memory
 
 STATES = {
     "created": State.CREATED,
@@ -237,6 +238,8 @@ class DockerEngine:
         with self._translated():
             for piece in self._api.logs(container, stdout=True, stderr=True, tail=tail, stream=True, follow=True):
                 *lines, rest = (rest + piece).split(b"\n")
+                if len(rest) > LONGEST_LINE:
+                    lines, rest = [*lines, rest], b""
                 yield from (line.decode("utf-8", "replace") for line in lines)
         if rest:
             yield rest.decode("utf-8", "replace")
