@@ -21,6 +21,7 @@ READY_FILE = "ready.json"
 LARGEST_READY_FILE = 64 << 10
 EXIT_LOAD_FAILED = 3
 LOAD_FAILED = "[parent] load failed: "
+CRASHED = "INTERNAL"  # the worker died over the model, so what it said before is the best there is to know
 LOG_TAIL = 20
 
 # The runtime ends a load by itself, and says why; only a runtime that hangs as a whole needs more than this on top.
@@ -137,7 +138,10 @@ def death(engine: Engine, spec: SandboxSpec, observed: Observed | None) -> Stopg
         text = lines[-1][len(LOAD_FAILED) :]
         code = text.partition(":")[0]
         remedy = too_little_memory if observed.out_of_memory else REMEDIES.get(code, "")
-        return ModelError(f"The model cannot be loaded: {printable(text)}", remedy)
+        problem = f"The model cannot be loaded: {printable(text)}"
+        if code == CRASHED:
+            return SandboxError(problem, remedy, lines[:-1])
+        return ModelError(problem, remedy)
     return SandboxError(
         f"The sandbox ended with exit code {observed.exit_code} before the model answered.",
         too_little_memory if observed.out_of_memory else "",

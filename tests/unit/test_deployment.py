@@ -8,19 +8,29 @@ import os
 import socket
 from collections.abc import Iterator
 from pathlib import Path
+from typing import cast
 
 import pytest
 from stopgap.deployment import Condition, check_engine, condition
-from stopgap.engines.protocol import EngineLimits, Observed, State
-from stopgap.errors import BundleError, DeploymentError, EngineError, FrontError, SandboxError
+from stopgap.engines.protocol import Engine, EngineLimits, Observed, State
+from stopgap.errors import (
+    BundleError,
+    DeploymentError,
+    EngineError,
+    FrontError,
+    ModelError,
+    SandboxError,
+    StopgapError,
+)
 from stopgap.fronts import Step, decide
 from stopgap.ports import check_port_free
 from stopgap.printable import printable
-from stopgap.readiness import Ready, read_ready
+from stopgap.readiness import Ready, death, read_ready
 from stopgap.settings import Address, Limits, ServeSettings
 from stopgap.store import Deployment
 from stopgap.undo import Undo
 
+from tests.unit.test_containment import SANDBOX as SPEC
 from tests.unit.test_store import RANKER
 
 MACHINE = EngineLimits(cpus=2, memory_mib=4096, machine="x86_64", system="linux", shares_host_network=True)
@@ -192,6 +202,43 @@ def test_an_announcement_that_is_no_small_plain_file_is_refused(tmp_path: Path) 
         with pytest.raises(SandboxError):
             read_ready(tmp_path, most_workers=2)
         file.rmdir() if file.is_dir() else file.unlink()
+
+
+class EndedEngine:
+    """A sandbox that has ended, with these last lines."""
+
+    def __init__(self, *lines: str) -> None:
+        self._lines = lines
+
+    def logs(self, _container: str, tail: int) -> tuple[str, ...]:
+        return self._lines[-tail:]
+
+
+def ended(exit_code: int, out_of_memory: bool = False) -> Observed:
+    return Observed(State.EXITED, exit_code, out_of_memory, labels={})
+
+
+@pytest.mark.parametrize(
+    ("line", "observed", "kind", "said", "remedy"),
+    [
+        ("[parent] load failed: NOT_FOUND: no \x1b[31mop", ended(3), ModelError, r"NOT_FOUND: no \x1b[31mop", ""),
+        ("[parent] load failed: DEADLINE_EXCEEDED: slow", ended(3), ModelError, "slow", "--load-timeout"),
+        ("[parent] load failed: INTERNAL: it died", ended(3, True), SandboxError, "it died", "--memory MIB"),
+        ("[worker 0] [parent] load failed: NOT_FOUND: forged", ended(3), SandboxError, "exit code 3", ""),
+        ("[parent] load failed: NOT_FOUND: forged", ended(0), SandboxError, "exit code 0", ""),
+        ("anything", ended(137, True), SandboxError, "exit code 137", "--memory MIB"),
+    ],
+)
+def test_a_death_is_told_by_its_cause(
+    line: str, observed: Observed, kind: type[StopgapError], said: str, remedy: str
+) -> None:
+    engine = cast("Engine", EndedEngine("[worker 0] what it said before", line))
+    error = death(engine, SPEC, observed)
+    assert type(error) is kind
+    assert said in error.problem
+    assert remedy in error.remedy
+    if isinstance(error, SandboxError):
+        assert "[worker 0] what it said before" in error.log_tail
 
 
 @pytest.mark.parametrize(
