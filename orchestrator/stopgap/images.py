@@ -82,6 +82,7 @@ def _build(
     if bundle:
         labels["stopgap.bundle"] = bundle.name
     images.build_image(context, wanted, labels)
+    images.drop_images(labels, keep=wanted)  # what an older stopgap has built: nothing asks for its tag again
     return wanted
 
 

@@ -120,10 +120,12 @@ class Limits:
     def pids(self) -> int:
         """Enough tasks for all pools: TensorFlow aborts when it cannot start a thread.
 
-        A worker has its main thread, two pools of `threads`, and what a graph starts of its own (tf.data, queue
-        runners): 11 were seen on two cores. Two workers more than asked for: the retry lane, and one being replaced.
+        A worker has its main thread, two pools of `threads`, what a graph starts of its own (tf.data, queue runners;
+        11 were seen on two cores), and a thread for each connection: the front opens 64 for each worker, and all may
+        meet on one. Two workers more than asked for: the retry lane, and one being replaced.
         """
-        per_worker = 32 + 4 * self.threads
+        connections = 64 * self.workers + 16
+        per_worker = 32 + 4 * self.threads + connections
         return 16 + (self.workers + 2) * per_worker
 
 

@@ -17,7 +17,16 @@ import pytest
 from stopgap_protos.graph_pb2 import OpList
 from stopgap_protos.tensor_pb2 import DataType
 from stopgap_runtime import op_registry
-from stopgap_runtime.capi import IN_CALLERS_THREAD, Bundle, Session, TensorFlow, TensorFlowError, in_pool, strings
+from stopgap_runtime.capi import (
+    IN_CALLERS_THREAD,
+    Buffer,
+    Bundle,
+    Session,
+    TensorFlow,
+    TensorFlowError,
+    in_pool,
+    strings,
+)
 from stopgap_runtime.capi.binding import GraphPointer
 from stopgap_runtime.faults import Code, Fault
 from stopgap_runtime.host_tensor import ELEMENT, HostTensor, array_of, dtype_name, of_array, zeros
@@ -43,7 +52,7 @@ def loop(legacy_tensorflow: TensorFlow, tmp_path: Path) -> Iterator[Session]:
     session.close()
 
 
-def count(loop: Session, limit: int, options: bytes) -> int:
+def count(loop: Session, limit: int, options: Buffer) -> int:
     outputs = loop.run(
         loop.endpoints(["limit:0"]), [of_array(np.array(limit, np.int64))], loop.endpoints(["exit"]), options
     )
@@ -80,7 +89,7 @@ def test_an_op_library_can_be_loaded_twice(legacy_tensorflow: TensorFlow) -> Non
 
 
 @pytest.mark.parametrize("options", [IN_CALLERS_THREAD, in_pool(None), in_pool(20.0)], ids=["caller", "pool", "timed"])
-def test_a_graph_runs_in_either_thread(loop: Session, options: bytes) -> None:
+def test_a_graph_runs_in_either_thread(loop: Session, options: Buffer) -> None:
     assert count(loop, 7, options) == 7
 
 

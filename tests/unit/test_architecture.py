@@ -62,7 +62,7 @@ FOREIGN = {
     "stopgap_images": set(),
     "tensorflow": set(),
     "tensorflow_serving": set(),
-    "zipfile": {"stopgap.bundles"},
+    "zipfile": {"stopgap.bundles", "stopgap.client.npz"},
 }
 
 

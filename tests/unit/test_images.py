@@ -41,6 +41,10 @@ class Shelf:
         assert tar.is_file()
         self.tags.add(tag)
 
+    def drop_images(self, labels: Mapping[str, str], keep: str) -> None:
+        kind = labels["stopgap.image"]
+        self.tags = {tag for tag in self.tags if tag == keep or not tag.startswith(f"stopgap/{kind}:")}
+
     def pull_image(self, reference: str) -> bool:
         assert "@sha256:" in reference
         self.asked_registry = True

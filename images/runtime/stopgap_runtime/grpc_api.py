@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final, TypeVar, Union
 
@@ -34,6 +35,7 @@ class GrpcApi:
 
     def __init__(self, data_plane: DataPlane) -> None:
         self._data_plane = data_plane
+        self._model_spec = functools.lru_cache(maxsize=256)(self._answering_spec)
         self._methods: Mapping[str, Callable[[memoryview, float | None], Buffers]] = {
             "/tensorflow.serving.PredictionService/Predict": self._predict,
             "/tensorflow.serving.PredictionService/GetModelMetadata": self._metadata,
@@ -62,15 +64,22 @@ class GrpcApi:
 
     def _encoded(self, prediction: Prediction) -> Buffers:
         """A PredictResponse, put together around the tensors' own bytes: they may be megabytes."""
-        spec = pb.ModelSpec(name=self._data_plane.name, signature_name=prediction.signature.key)
-        spec.version.value = self._data_plane.version
         message: list[Buffer] = []
         for alias, tensor in prediction.outputs.items():
-            key = _field(_KEY_FIELD, (alias.encode(),))
-            value = _field(_VALUE_FIELD, pieces(tensor))
-            message += _field(_OUTPUTS_FIELD, (*key, *value))
-        message += _field(_MODEL_SPEC_FIELD, (spec.SerializeToString(),))
+            key, value = _map_key(alias), pieces(tensor)
+            size = sum(map(len, value))
+            value_header = _header(_VALUE_FIELD, size)
+            entry_header = _header(_OUTPUTS_FIELD, len(key) + len(value_header) + size)
+            message += (entry_header + key + value_header, *value)
+        message.append(self._model_spec(prediction.signature.key))
         return message
+
+    def _answering_spec(self, signature_key: str) -> bytes:
+        """The field of a PredictResponse that says which model, version and signature have answered."""
+        spec = pb.ModelSpec(name=self._data_plane.name, signature_name=signature_key)
+        spec.version.value = self._data_plane.version
+        serialised = spec.SerializeToString()
+        return _header(_MODEL_SPEC_FIELD, len(serialised)) + serialised
 
     def _metadata(self, message: memoryview, _timeout_s: float | None) -> Buffers:
         request = _parsed(pb.GetModelMetadataRequest, message)
@@ -105,9 +114,15 @@ class GrpcApi:
         return (response.SerializeToString(),)
 
 
-def _field(number: int, content: Buffers) -> Buffers:
-    """A protobuf field whose content is the concatenation of some buffers."""
-    return (varint(number << 3 | _LENGTH_DELIMITED) + varint(sum(map(len, content))), *content)
+def _header(field: int, size: int) -> bytes:
+    """What stands before the `size` bytes of a string, bytes or message field."""
+    return varint(field << 3 | _LENGTH_DELIMITED) + varint(size)
+
+
+@functools.lru_cache(maxsize=1024)
+def _map_key(alias: str) -> bytes:
+    encoded = alias.encode()
+    return _header(_KEY_FIELD, len(encoded)) + encoded
 
 
 def _parsed(kind: type[_M], message: memoryview) -> _M:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import socket
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -110,18 +111,19 @@ def _serialised(response: Response, *, keep_alive: bool) -> Sequence[bytes | mem
     length = sum(map(len, response.body))
     if response.trailers is None:
         headers["content-length"] = str(length)
-        return [_head(response.status, headers), *response.body]
+        return [_head(response.status, tuple(headers.items())), *response.body]
     headers["transfer-encoding"] = "chunked"
-    head = _head(response.status, headers) + b"%x\r\n" % length
-    return [head, *response.body, b"\r\n0\r\n" + _fields(response.trailers) + b"\r\n"]
+    head = _head(response.status, tuple(headers.items())) + b"%x\r\n" % length
+    return [head, *response.body, b"\r\n0\r\n" + _fields(response.trailers.items()) + b"\r\n"]
 
 
-def _head(status: int, headers: Mapping[str, str]) -> bytes:
+@functools.lru_cache(maxsize=64)
+def _head(status: int, headers: tuple[tuple[str, str], ...]) -> bytes:
     return b"HTTP/1.1 %d %s\r\n" % (status, _REASONS[status].encode()) + _fields(headers) + b"\r\n"
 
 
-def _fields(headers: Mapping[str, str]) -> bytes:
-    return "".join(f"{name}: {value}\r\n" for name, value in headers.items()).encode("latin-1")
+def _fields(headers: Iterable[tuple[str, str]]) -> bytes:
+    return "".join(f"{name}: {value}\r\n" for name, value in headers).encode("latin-1")
 
 
 class _Assembly:

@@ -4,27 +4,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from .faults import Code, Fault
-
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Set
 
-__all__ = ["check_within_reach"]
+__all__ = ["out_of_reach"]
 
 # tensorflow/contrib/ffmpeg: these write a temporary file, which aborts the process where it cannot be written, and
 # run a program. (Encoding to WAV does neither.)
 _RUN_FFMPEG: Final = frozenset({"DecodeAudio", "DecodeAudioV2", "DecodeVideo"})
 
 
-def check_within_reach(used: Collection[str]) -> None:
-    """Refuses operation types that cannot work in a sandbox.
-
-    Raises:
-        Fault: UNAVAILABLE, as TensorFlow says it where the program is missing.
-    """
-    for op in sorted(_RUN_FFMPEG & set(used)):
-        raise Fault(
-            Code.UNAVAILABLE,
-            f"FFmpeg must be installed to run this op ({op}), and a sandbox runs no other programs: "
-            "decode outside and serve the rest of the graph.",
-        )
+def out_of_reach(used: Set[str]) -> str:
+    """Why operations of these types cannot work in a sandbox; empty when they can."""
+    if not (asking := sorted(_RUN_FFMPEG & used)):
+        return ""
+    return (
+        f"FFmpeg must be installed to run this op ({', '.join(asking)}), and a sandbox runs no other program: "
+        "decode outside of the model and feed it what comes out."
+    )

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Final
 
 from stopgap_protos.tensor_pb2 import DataType
 
-from .capi import IN_CALLERS_THREAD, Endpoints, Session, TensorFlow, in_pool
-from .faults import Fault
+from .capi import IN_CALLERS_THREAD, Buffer, Endpoints, Session, TensorFlow, in_pool
+from .faults import Code, Fault
 from .host_tensor import ELEMENT, HostTensor, elements_in, zeros
 from .op_registry import OpRegistry
-from .out_of_reach import check_within_reach
+from .out_of_reach import out_of_reach
 from .reach import reached_ops
 from .saved_model import MetaGraph, check_ops, read_meta_graph
 from .signatures import DEFAULT_SIGNATURE
@@ -78,8 +78,9 @@ class Servable:
         self.signature_defs: Mapping[str, SignatureDef] = meta_graph.signature_defs
         self.tensorflow_version = tensorflow_version
         self._session = session
-        self._reached = {key: _reached(signature, meta_graph) for key, signature in meta_graph.signatures.items()}
-        self._state_changing = {key: state_changing(used, ops) for key, used in self._reached.items()}
+        reached = {key: _reached(signature, meta_graph) for key, signature in meta_graph.signatures.items()}
+        self._state_changing = {key: state_changing(used, ops) for key, used in reached.items()}
+        self._out_of_reach = {key: out_of_reach(used) for key, used in reached.items()}
         self._inline: dict[str, _Pace] = {}
         self._plan = functools.lru_cache(maxsize=256)(self._make_plan)
 
@@ -141,7 +142,8 @@ class Servable:
         Raises:
             Fault: TensorFlow's own error, or the signature names tensors that the graph does not have.
         """
-        check_within_reach(self._reached[signature.key])
+        if refusal := self._out_of_reach[signature.key]:
+            raise Fault(Code.UNAVAILABLE, refusal)
         plan = self._plan(signature.key, tuple(inputs), tuple(outputs))
         inline = self.runs_inline(signature, inputs)
         clock = time.thread_time if inline else time.monotonic  # a busy machine must not make a short run look long
@@ -165,10 +167,9 @@ class Servable:
             if time.monotonic() >= deadline:
                 return
             inputs = _synthetic(signature)
-            if inputs is None or self.changes_state(signature.key):
+            if inputs is None or self.changes_state(signature.key) or self._out_of_reach[signature.key]:
                 continue
             try:
-                check_within_reach(self._reached[signature.key])
                 pace = self._measured(signature, inputs, deadline)
             except Fault:
                 continue
@@ -194,7 +195,7 @@ class Servable:
         plan_outputs = tuple(signature.outputs)
         plan = self._plan(signature.key, tuple(inputs), plan_outputs)
 
-        def seconds(options: bytes) -> float:
+        def seconds(options: Buffer) -> float:
             started = time.perf_counter()
             self._run(plan, inputs, plan_outputs, options)
             return time.perf_counter() - started
@@ -213,7 +214,7 @@ class Servable:
         return _Pace(statistics.median(inline), _input_bytes(inputs))
 
     def _run(
-        self, plan: _Plan, inputs: Mapping[str, HostTensor], outputs: Sequence[str], options: bytes
+        self, plan: _Plan, inputs: Mapping[str, HostTensor], outputs: Sequence[str], options: Buffer
     ) -> dict[str, HostTensor]:
         tensors = self._session.run(plan.fed, list(inputs.values()), plan.fetched, options)
         return {alias: tensors[position] for alias, position in zip(outputs, plan.positions, strict=True)}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
@@ -98,7 +99,7 @@ def _shape_of(proto: TensorProto) -> tuple[int, ...] | None:
         return None
     shape = tuple([dim.size for dim in described.dim])
     # TensorFlow multiplies from left to right and aborts on an overflow, also where a later dimension is zero.
-    if any(size < 0 for size in shape) or elements_in(tuple([size or 1 for size in shape])) > _LARGEST_COUNT:
+    if min(shape, default=0) < 0 or math.prod([size or 1 for size in shape]) > _LARGEST_COUNT:
         return None
     return shape
 

@@ -80,9 +80,9 @@ def _check_names(signature: Signature, inputs: Mapping[str, HostTensor]) -> None
 def _fits(shape: Sequence[int], spec: TensorSpec) -> bool:
     if spec.shape is None:
         return True
-    return len(shape) == len(spec.shape) and all(
-        known is None or known == size for size, known in zip(shape, spec.shape, strict=True)
-    )
+    if len(shape) != len(spec.shape):
+        return False
+    return not [None for size, known in zip(shape, spec.shape, strict=True) if known not in (None, size)]
 
 
 def _set_text(names: Collection[str]) -> str:

@@ -16,8 +16,13 @@ _FEW: Final = 16  # up to here Python is quicker than NumPy's fixed costs
 _64_BITS: Final = 2**64 - 1
 
 
+_ONE_BYTE: Final = tuple(bytes([number]) for number in range(0x80))
+
+
 def varint(number: int) -> bytes:
     """One non-negative number."""
+    if number < 0x80:
+        return _ONE_BYTE[number]
     groups = bytearray()
     while number > 0x7F:
         groups.append(number & 0x7F | 0x80)

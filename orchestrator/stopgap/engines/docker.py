@@ -13,7 +13,7 @@ from typing import Any
 import docker
 import requests
 from docker.context import ContextAPI
-from docker.errors import BuildError, DockerException, ImageNotFound, NotFound
+from docker.errors import APIError, BuildError, DockerException, ImageNotFound, NotFound
 from docker.utils import kwargs_from_env
 from docker.utils.json_stream import json_stream
 
@@ -293,6 +293,14 @@ class DockerEngine:
             answer = self._api.import_image_from_file(str(tar), repository=repository, tag=version)
         if '"error"' in answer:
             raise trouble(DockerException(answer), str(self._endpoint))
+
+    def drop_images(self, labels: Mapping[str, str], keep: str) -> None:
+        wanted = [f"{name}={value}" for name, value in labels.items()]
+        with self._translated():
+            images = self._api.images(filters={"label": wanted})
+            for tag in {tag for image in images for tag in image["RepoTags"] or ()} - {keep}:
+                with contextlib.suppress(APIError):  # a container needs it, or somebody was faster
+                    self._api.remove_image(tag)
 
     def pull_image(self, reference: str) -> bool:
         """False where no registry gives it: then the caller has another way."""

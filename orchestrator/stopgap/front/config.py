@@ -63,9 +63,10 @@ def _by_name(upstreams: Iterable[Upstream]) -> list[Upstream]:
 def _bootstrap(settings: FrontSettings) -> dict[str, Any]:
     return {
         "node": {"id": "front", "cluster": "front"},
-        # Its pages can end Envoy, so they are on a socket in a folder of the orchestrator's, never on a port.
+        # Its pages can end Envoy, so they are on a socket in a folder of the orchestrator's, never on a port. Envoy
+        # has a uid of its own; the folder lets in nobody but the orchestrator's user, so the socket may be open.
         "admin": {
-            "address": {"pipe": {"path": f"{settings.admin_folder}/admin.sock"}},
+            "address": {"pipe": {"path": f"{settings.admin_folder}/admin.sock", "mode": 0o666}},
             "ignore_global_conn_limit": True,
         },
         "dynamic_resources": {

@@ -11,7 +11,7 @@ from stopgap_protos.graph_pb2 import OpList
 from stopgap_protos.session_pb2 import ConfigProto, GraphOptions
 
 from ..faults import Code, Fault
-from .binding import Buffer, GraphPointer, SessionPointer
+from .binding import GraphPointer, SessionPointer
 from .bundle import Bundle
 from .functions import Functions
 from .session import Session, in_pool
@@ -106,7 +106,7 @@ class TensorFlow:
             self._functions.set_config(options, config, len(config))
             return self._functions.load_session_from_saved_model(
                 options,
-                Buffer.lending(in_pool(timeout_s)),
+                in_pool(timeout_s),
                 os.fsencode(folder),
                 (ctypes.c_char_p * len(tags))(*map(str.encode, tags)),
                 len(tags),

@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 
 __all__ = ["IN_CALLERS_THREAD", "Endpoints", "Session", "in_pool"]
 
-IN_CALLERS_THREAD: Final = RunOptions(inter_op_thread_pool=-1).SerializeToString()
+IN_CALLERS_THREAD: Final = Buffer.lending(RunOptions(inter_op_thread_pool=-1).SerializeToString())
 """Run options: the graph runs in the calling thread; TensorFlow cannot interrupt it there, so no timeout goes along."""
 
 
-def in_pool(timeout_s: float | None) -> bytes:
+def in_pool(timeout_s: float | None) -> Buffer:
     """Run options: the graph runs in TensorFlow's pool, until done or until `timeout_s` have passed."""
-    return RunOptions(timeout_in_ms=_milliseconds(timeout_s)).SerializeToString()
+    return Buffer.lending(RunOptions(timeout_in_ms=_milliseconds(timeout_s)).SerializeToString())
 
 
 def _milliseconds(timeout_s: float | None) -> int:
@@ -73,7 +73,7 @@ class Session:
         )
 
     def run(
-        self, inputs: Endpoints, values: Sequence[HostTensor], outputs: Endpoints, options: bytes
+        self, inputs: Endpoints, values: Sequence[HostTensor], outputs: Endpoints, options: Buffer
     ) -> list[HostTensor]:
         """Feeds the values, one for each input, and gives the outputs.
 
@@ -92,7 +92,7 @@ class Session:
                 fed.extend(map(self._transfer.enter, values))
                 self._functions.session_run(
                     self._session,
-                    Buffer.lending(options),
+                    options,
                     inputs.outputs,
                     (TensorPointer * len(fed))(*fed),
                     len(fed),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import functools
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -57,11 +58,11 @@ class Transfer:
         """
         c = self._functions
         dtype = c.tensor_type(pointer)
-        shape = tuple(c.dim(pointer, axis) for axis in range(c.num_dims(pointer)))
-        if dtype not in ELEMENT and dtype != DataType.DT_STRING:
-            raise Fault(Code.UNIMPLEMENTED, f"the answer holds a {dtype_name(dtype)}, which cannot leave TensorFlow")
-        if dtype != DataType.DT_STRING:
+        shape = tuple([c.dim(pointer, axis) for axis in range(c.num_dims(pointer))])
+        if dtype in ELEMENT:
             return HostTensor(dtype, shape, self._content(pointer))
+        if dtype != DataType.DT_STRING:
+            raise Fault(Code.UNIMPLEMENTED, f"the answer holds a {dtype_name(dtype)}, which cannot leave TensorFlow")
         count = elements_in(shape)
         if count == 0:
             return HostTensor(dtype, shape, [])
@@ -105,11 +106,17 @@ class Transfer:
         return pointer
 
     def _allocate(self, tensor: HostTensor, size: int) -> TensorPointer:
-        rank = len(tensor.shape)
-        pointer = self._functions.allocate_tensor(tensor.dtype, (ctypes.c_int64 * rank)(*tensor.shape), rank, size)
+        dimensions = _dimensions(len(tensor.shape))(*tensor.shape)
+        pointer = self._functions.allocate_tensor(tensor.dtype, dimensions, len(dimensions), size)
         if not pointer:
             raise Fault(Code.RESOURCE_EXHAUSTED, f"no memory for a tensor of {size} bytes")
         return pointer
+
+
+@functools.cache
+def _dimensions(rank: int) -> type[ctypes.Array[ctypes.c_int64]]:
+    """The C type int64_t[rank]: making one costs more than filling it."""
+    return ctypes.c_int64 * rank
 
 
 def _expect(there: int, due: int, tensor: HostTensor) -> None:
