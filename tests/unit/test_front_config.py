@@ -62,7 +62,9 @@ def test_nothing_listens_but_the_port_that_was_asked_for() -> None:
     files = parsed(RANKER, settings=FrontSettings(bind="10.1.2.3", grpc_port=9000))
     addresses = [value["socket_address"] for value in every_value(files) if has(value, "socket_address")]
     assert addresses == [{"address": "10.1.2.3", "port_value": 9000}]
-    assert files["bootstrap.json"]["admin"]["address"] == {"pipe": {"path": "/run/stopgap/admin/admin.sock", "mode": 0o666}}
+    assert files["bootstrap.json"]["admin"]["address"] == {
+        "pipe": {"path": "/run/stopgap/admin/admin.sock", "mode": 0o666}
+    }
 
 
 def test_a_worker_is_an_endpoint_at_its_own_socket() -> None:
