@@ -1,36 +1,56 @@
-"""The benchmark's model behind `stopgap serve`, as users have it: its socket, its address, its memory."""
+"""The benchmark's model as `stopgap serve` deploys it: its worker's socket, its address, its memory."""
 
 from __future__ import annotations
 
-import json
-import os
 import socket
-import subprocess
-import sys
 import tempfile
+from dataclasses import replace
+from datetime import date, timedelta
 from pathlib import Path
 from types import TracebackType
 
+from stopgap import deployment
 from stopgap.client.channel import ServingChannel
 from stopgap.client.tensors import to_proto
+from stopgap.containment import sandbox_container
+from stopgap.engines.docker import DockerEngine, connect
+from stopgap.engines.protocol import EngineLimits
+from stopgap.progress import silent
+from stopgap.settings import Address, ServeSettings
+from stopgap.store import Store
 from stopgap_protos.serving_pb2 import PredictRequest
 from zoo_request import example_inputs
 
-NAME = "stopgap-bench"
-STOPGAP = Path(sys.executable).with_name("stopgap")
+
+class Published(DockerEngine):
+    """As on Docker Desktop: the front's port is published by Docker instead of bound by Envoy itself."""
+
+    def limits(self) -> EngineLimits:
+        """Those of the engine, but for its network."""
+        return replace(super().limits(), shares_host_network=False)
 
 
 class Deployed:
-    """A deployment with a state folder and a port of its own, gone at the end."""
+    """A deployment with a state folder and a port of its own, gone at the end.
 
-    def __init__(self, model: Path) -> None:
+    Args:
+        published: Whether Docker publishes the front's port; else the front is on the host's network.
+    """
+
+    def __init__(self, model: Path, *, published: bool = False) -> None:
+        self.name = "bench-published" if published else "bench"
+        self.request = _request(self.name, model)
+        docker = connect()
+        self._engine = Published(docker._api, docker._endpoint) if published else docker  # noqa: SLF001 - the same one
         self._model = model
         self._state = tempfile.TemporaryDirectory()
+        self._store = Store(Path(self._state.name))
         self._port = _free_port()
-        self.request = _request(model)
 
     def __enter__(self) -> Deployed:
-        self._stopgap("serve", str(self._model), "--name", NAME, "--port", str(self._port))
+        tomorrow = date.today() + timedelta(days=1)
+        wanted = ServeSettings(self.name, self._model, tomorrow, address=Address("127.0.0.1", self._port))
+        deployment.serve(wanted, self._engine, self._store, print, silent)
         with ServingChannel(self.address) as channel:
             channel.predict(PredictRequest.FromString(self.request), timeout_s=30)  # h2load would not see an error
         return self
@@ -38,7 +58,7 @@ class Deployed:
     def __exit__(
         self, _kind: type[BaseException] | None, _error: BaseException | None, _at: TracebackType | None
     ) -> None:
-        self._stopgap("stop", NAME)
+        deployment.stop(self.name, self._engine, self._store, print)
         self._state.cleanup()
 
     @property
@@ -49,23 +69,16 @@ class Deployed:
     @property
     def socket(self) -> Path:
         """The worker's own socket."""
-        return Path(self._state.name) / "fronts" / str(self._port) / "sandboxes" / NAME / "worker-0.sock"
+        return self._store.front_folder(self._port) / "sandboxes" / self.name / "worker-0.sock"
 
     def memory_mib(self) -> float:
-        """What `stopgap status` says that the sandbox uses, in MiB."""
-        seen: dict[str, float] = json.loads(self._stopgap("status", NAME, "--json"))
-        return seen["memory_mib"]
-
-    def _stopgap(self, *arguments: str) -> str:
-        environment = {**os.environ, "STOPGAP_STATE": self._state.name}
-        return subprocess.run(
-            [STOPGAP, *arguments], env=environment, stdout=subprocess.PIPE, text=True, check=True
-        ).stdout
+        """What the sandbox uses, as `stopgap status` and `docker stats` have it."""
+        return self._engine.memory_mib(sandbox_container(self.name)) or float("nan")
 
 
-def _request(model: Path) -> bytes:
+def _request(name: str, model: Path) -> bytes:
     request = PredictRequest()
-    request.model_spec.name = NAME
+    request.model_spec.name = name
     for alias, array in example_inputs(model).items():
         request.inputs[alias].CopyFrom(to_proto(array))
     return request.SerializeToString()

@@ -47,13 +47,18 @@ def main() -> int:
     """Measures, prints, writes; 1 when a bound is missed."""
     console = Console()
     bundle = bundles.ensure("tf-1.15.5")
-    with Deployed(MODEL) as deployed, BareModel(bundle.path, MODEL) as bare:
+    with (
+        Deployed(MODEL) as deployed,
+        Deployed(MODEL, published=True) as published,
+        BareModel(bundle.path, MODEL) as bare,
+    ):
         one_caller = measure(
             {
                 "bare": lambda: bare.latencies_us(CALLS, in_callers_thread=False),
                 "bare_caller_thread": lambda: bare.latencies_us(CALLS, in_callers_thread=True),
                 "socket": lambda: socket_latencies_us(deployed.socket, deployed.request, CALLS),
                 "front_grpc": lambda: latencies_us(deployed.address, deployed.request, CALLS),
+                "front_grpc_published_port": lambda: latencies_us(published.address, published.request, CALLS),
             },
             console,
         )

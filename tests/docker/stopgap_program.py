@@ -44,8 +44,9 @@ class Program:
         )
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
+        # A test run in a shell's background inherits SIGINT ignored, and so would the program; at a terminal it is not.
         return subprocess.Popen(
-            self.command(*arguments),
+            ["env", "--default-signal=INT", *self.command(*arguments)],
             env=self.environment(),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
