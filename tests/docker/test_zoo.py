@@ -36,11 +36,12 @@ class Serving:
     client: StockClient
 
     @contextmanager
-    def model(self, name: str) -> Iterator[None]:
+    def model(self, name: str, bundle: str = ServeSettings.bundle) -> Iterator[None]:
         wanted = ServeSettings(
             name=name,
             model=zoo.ZOO / name,
             until=date.today() + timedelta(days=1),
+            bundle=bundle,
             address=Address("127.0.0.1", self.port),
         )
         deployment.serve(wanted, self.engine, self.store, print, silent)
@@ -70,6 +71,14 @@ def test_every_servable_model_answers_stock_stubs_through_the_front(serving: Ser
             assert refused.value.code == case.error.code, f"{name}/{case.name}: {refused.value.details}"
             if (name, case.name) in NEEDS_A_PROGRAM:
                 assert "FFmpeg must be installed" in refused.value.details
+
+
+def test_a_model_without_contrib_ops_answers_the_same_from_the_modern_runtime(serving: Serving) -> None:
+    """The candidate's side of a comparison: the same server, another TensorFlow."""
+    model = zoo.load("sparsemax_attention_control")
+    with serving.model(model.name, bundle="tf-2.21.0"):
+        for case in model.cases:
+            zoo.assert_matches(model, case, serving.client.predict(model.name, case.signature, case.inputs))
 
 
 def test_every_model_that_nobody_can_serve_says_why(serving: Serving) -> None:

@@ -73,8 +73,10 @@ ALLOWED: Final[dict[str, int]] = {
     "getuid": 102,
     "getppid": 110,
     "sigaltstack": 131,
-    "arch_prctl": 158,
+    "sched_getparam": 143,  # with the next one: TensorFlow 2's mutexes ask for a thread's priority, and log a refusal
+    "sched_getscheduler": 145,
     "munlock": 150,
+    "arch_prctl": 158,
     "gettid": 186,
     "futex": 202,
     "sched_getaffinity": 204,
