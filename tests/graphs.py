@@ -10,6 +10,8 @@ from stopgap_protos.tensor_pb2 import DataType, TensorProto, TensorShapeProto
 
 NEVER_ENDS = 2**62
 _INT64 = AttrValue(type=DataType.DT_INT64)
+_FLOAT = AttrValue(type=DataType.DT_FLOAT)
+_SCALAR = TensorShapeProto()
 
 
 def counting_loop(folder: Path, *, at_least: int = 0) -> Path:
@@ -39,6 +41,17 @@ def counting_loop(folder: Path, *, at_least: int = 0) -> Path:
     return _saved(folder, graph, inputs={"limit": "limit:0"}, outputs={"count": "exit:0"})
 
 
+def matrix_square(folder: Path) -> Path:
+    """A model that multiplies its input `x` (float, two free dimensions) with itself: one kernel, long if it is large."""
+    graph = GraphDef()
+    graph.versions.producer = 134
+    free = TensorShapeProto(dim=[TensorShapeProto.Dim(size=-1), TensorShapeProto.Dim(size=-1)])
+    _node(graph, "x", "Placeholder", dtype=_FLOAT, shape=AttrValue(shape=free))
+    no = AttrValue(b=False)
+    _node(graph, "y", "MatMul", "x", "x", T=_FLOAT, transpose_a=no, transpose_b=no)
+    return _saved(folder, graph, inputs={"x": "x:0"}, outputs={"y": "y:0"}, dtype=DataType.DT_FLOAT, shape=free)
+
+
 def custom_op(folder: Path, op: str) -> Path:
     """A model whose only operation beside its input is `op`, from int64 to int64 of the same shape."""
     graph = GraphDef()
@@ -59,7 +72,15 @@ def _constant(graph: GraphDef, name: str, value: int, *controls: str) -> None:
     _node(graph, name, "Const", *controls, dtype=_INT64, value=AttrValue(tensor=tensor))
 
 
-def _saved(folder: Path, graph: GraphDef, inputs: dict[str, str], outputs: dict[str, str]) -> Path:
+def _saved(
+    folder: Path,
+    graph: GraphDef,
+    inputs: dict[str, str],
+    outputs: dict[str, str],
+    *,
+    dtype: DataType = DataType.DT_INT64,
+    shape: TensorShapeProto = _SCALAR,
+) -> Path:
     model = SavedModel(saved_model_schema_version=1)
     meta = model.meta_graphs.add(graph_def=graph)
     meta.meta_info_def.tags.append("serve")
@@ -68,8 +89,8 @@ def _saved(folder: Path, graph: GraphDef, inputs: dict[str, str], outputs: dict[
     for infos, tensors in ((signature.inputs, inputs), (signature.outputs, outputs)):
         for alias, tensor in tensors.items():
             infos[alias].name = tensor
-            infos[alias].dtype = DataType.DT_INT64
-            infos[alias].tensor_shape.SetInParent()
+            infos[alias].dtype = dtype
+            infos[alias].tensor_shape.CopyFrom(shape)
     folder.mkdir(parents=True)
     (folder / "saved_model.pb").write_bytes(model.SerializeToString())
     return folder

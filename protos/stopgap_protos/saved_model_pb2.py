@@ -16,7 +16,7 @@ from stopgap_protos import graph_pb2 as stopgap__protos_dot_graph__pb2
 from stopgap_protos import tensor_pb2 as stopgap__protos_dot_tensor__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n stopgap_protos/saved_model.proto\x12\x0cstopgap.wire\x1a\x1astopgap_protos/graph.proto\x1a\x1bstopgap_protos/tensor.proto\"\xa6\x02\n\nTensorInfo\x12\x0e\n\x04name\x18\x01 \x01(\tH\x00\x12\x38\n\ncoo_sparse\x18\x04 \x01(\x0b\x32\".stopgap.wire.TensorInfo.CooSparseH\x00\x12%\n\x05\x64type\x18\x02 \x01(\x0e\x32\x16.stopgap.wire.DataType\x12\x34\n\x0ctensor_shape\x18\x03 \x01(\x0b\x32\x1e.stopgap.wire.TensorShapeProto\x1a\x65\n\tCooSparse\x12\x1a\n\x12values_tensor_name\x18\x01 \x01(\t\x12\x1b\n\x13indices_tensor_name\x18\x02 \x01(\t\x12\x1f\n\x17\x64\x65nse_shape_tensor_name\x18\x03 \x01(\tB\n\n\x08\x65ncoding\"\xa8\x02\n\x0cSignatureDef\x12\x36\n\x06inputs\x18\x01 \x03(\x0b\x32&.stopgap.wire.SignatureDef.InputsEntry\x12\x38\n\x07outputs\x18\x02 \x03(\x0b\x32\'.stopgap.wire.SignatureDef.OutputsEntry\x12\x13\n\x0bmethod_name\x18\x03 \x01(\t\x1aG\n\x0bInputsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\'\n\x05value\x18\x02 \x01(\x0b\x32\x18.stopgap.wire.TensorInfo:\x02\x38\x01\x1aH\n\x0cOutputsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\'\n\x05value\x18\x02 \x01(\x0b\x32\x18.stopgap.wire.TensorInfo:\x02\x38\x01\"O\n\x0c\x41ssetFileDef\x12-\n\x0btensor_info\x18\x01 \x01(\x0b\x32\x18.stopgap.wire.TensorInfo\x12\x10\n\x08\x66ilename\x18\x02 \x01(\t\"\xe8\x03\n\x0cMetaGraphDef\x12=\n\rmeta_info_def\x18\x01 \x01(\x0b\x32&.stopgap.wire.MetaGraphDef.MetaInfoDef\x12)\n\tgraph_def\x18\x02 \x01(\x0b\x32\x16.stopgap.wire.GraphDef\x12\x43\n\rsignature_def\x18\x05 \x03(\x0b\x32,.stopgap.wire.MetaGraphDef.SignatureDefEntry\x12\x32\n\x0e\x61sset_file_def\x18\x06 \x03(\x0b\x32\x1a.stopgap.wire.AssetFileDef\x1a\xa3\x01\n\x0bMetaInfoDef\x12\x1a\n\x12meta_graph_version\x18\x01 \x01(\t\x12.\n\x10stripped_op_list\x18\x02 \x01(\x0b\x32\x14.stopgap.wire.OpList\x12\x0c\n\x04tags\x18\x04 \x03(\t\x12\x1a\n\x12tensorflow_version\x18\x05 \x01(\t\x12\x1e\n\x16tensorflow_git_version\x18\x06 \x01(\t\x1aO\n\x11SignatureDefEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12)\n\x05value\x18\x02 \x01(\x0b\x32\x1a.stopgap.wire.SignatureDef:\x02\x38\x01\"a\n\nSavedModel\x12\"\n\x1asaved_model_schema_version\x18\x01 \x01(\x03\x12/\n\x0bmeta_graphs\x18\x02 \x03(\x0b\x32\x1a.stopgap.wire.MetaGraphDefb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n stopgap_protos/saved_model.proto\x12\x0cstopgap.wire\x1a\x1astopgap_protos/graph.proto\x1a\x1bstopgap_protos/tensor.proto\"\xa6\x02\n\nTensorInfo\x12\x0e\n\x04name\x18\x01 \x01(\tH\x00\x12\x38\n\ncoo_sparse\x18\x04 \x01(\x0b\x32\".stopgap.wire.TensorInfo.CooSparseH\x00\x12%\n\x05\x64type\x18\x02 \x01(\x0e\x32\x16.stopgap.wire.DataType\x12\x34\n\x0ctensor_shape\x18\x03 \x01(\x0b\x32\x1e.stopgap.wire.TensorShapeProto\x1a\x65\n\tCooSparse\x12\x1a\n\x12values_tensor_name\x18\x01 \x01(\t\x12\x1b\n\x13indices_tensor_name\x18\x02 \x01(\t\x12\x1f\n\x17\x64\x65nse_shape_tensor_name\x18\x03 \x01(\tB\n\n\x08\x65ncoding\"\xa8\x02\n\x0cSignatureDef\x12\x36\n\x06inputs\x18\x01 \x03(\x0b\x32&.stopgap.wire.SignatureDef.InputsEntry\x12\x38\n\x07outputs\x18\x02 \x03(\x0b\x32\'.stopgap.wire.SignatureDef.OutputsEntry\x12\x13\n\x0bmethod_name\x18\x03 \x01(\t\x1aG\n\x0bInputsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\'\n\x05value\x18\x02 \x01(\x0b\x32\x18.stopgap.wire.TensorInfo:\x02\x38\x01\x1aH\n\x0cOutputsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\'\n\x05value\x18\x02 \x01(\x0b\x32\x18.stopgap.wire.TensorInfo:\x02\x38\x01\"O\n\x0c\x41ssetFileDef\x12-\n\x0btensor_info\x18\x01 \x01(\x0b\x32\x18.stopgap.wire.TensorInfo\x12\x10\n\x08\x66ilename\x18\x02 \x01(\t\"#\n\x08SaverDef\x12\x17\n\x0frestore_op_name\x18\x03 \x01(\t\"\x93\x04\n\x0cMetaGraphDef\x12=\n\rmeta_info_def\x18\x01 \x01(\x0b\x32&.stopgap.wire.MetaGraphDef.MetaInfoDef\x12)\n\tgraph_def\x18\x02 \x01(\x0b\x32\x16.stopgap.wire.GraphDef\x12)\n\tsaver_def\x18\x03 \x01(\x0b\x32\x16.stopgap.wire.SaverDef\x12\x43\n\rsignature_def\x18\x05 \x03(\x0b\x32,.stopgap.wire.MetaGraphDef.SignatureDefEntry\x12\x32\n\x0e\x61sset_file_def\x18\x06 \x03(\x0b\x32\x1a.stopgap.wire.AssetFileDef\x1a\xa3\x01\n\x0bMetaInfoDef\x12\x1a\n\x12meta_graph_version\x18\x01 \x01(\t\x12.\n\x10stripped_op_list\x18\x02 \x01(\x0b\x32\x14.stopgap.wire.OpList\x12\x0c\n\x04tags\x18\x04 \x03(\t\x12\x1a\n\x12tensorflow_version\x18\x05 \x01(\t\x12\x1e\n\x16tensorflow_git_version\x18\x06 \x01(\t\x1aO\n\x11SignatureDefEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12)\n\x05value\x18\x02 \x01(\x0b\x32\x1a.stopgap.wire.SignatureDef:\x02\x38\x01\"a\n\nSavedModel\x12\"\n\x1asaved_model_schema_version\x18\x01 \x01(\x03\x12/\n\x0bmeta_graphs\x18\x02 \x03(\x0b\x32\x1a.stopgap.wire.MetaGraphDefb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -41,12 +41,14 @@ if _descriptor._USE_C_DESCRIPTORS == False:
   _globals['_SIGNATUREDEF_OUTPUTSENTRY']._serialized_end=701
   _globals['_ASSETFILEDEF']._serialized_start=703
   _globals['_ASSETFILEDEF']._serialized_end=782
-  _globals['_METAGRAPHDEF']._serialized_start=785
-  _globals['_METAGRAPHDEF']._serialized_end=1273
-  _globals['_METAGRAPHDEF_METAINFODEF']._serialized_start=1029
-  _globals['_METAGRAPHDEF_METAINFODEF']._serialized_end=1192
-  _globals['_METAGRAPHDEF_SIGNATUREDEFENTRY']._serialized_start=1194
-  _globals['_METAGRAPHDEF_SIGNATUREDEFENTRY']._serialized_end=1273
-  _globals['_SAVEDMODEL']._serialized_start=1275
-  _globals['_SAVEDMODEL']._serialized_end=1372
+  _globals['_SAVERDEF']._serialized_start=784
+  _globals['_SAVERDEF']._serialized_end=819
+  _globals['_METAGRAPHDEF']._serialized_start=822
+  _globals['_METAGRAPHDEF']._serialized_end=1353
+  _globals['_METAGRAPHDEF_METAINFODEF']._serialized_start=1109
+  _globals['_METAGRAPHDEF_METAINFODEF']._serialized_end=1272
+  _globals['_METAGRAPHDEF_SIGNATUREDEFENTRY']._serialized_start=1274
+  _globals['_METAGRAPHDEF_SIGNATUREDEFENTRY']._serialized_end=1353
+  _globals['_SAVEDMODEL']._serialized_start=1355
+  _globals['_SAVEDMODEL']._serialized_end=1452
 # @@protoc_insertion_point(module_scope)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 
 import pytest
 from stopgap_runtime.http11 import BadRequest, Connection, Response
@@ -60,18 +61,55 @@ def test_a_closed_peer_ends_the_conversation(pair: tuple[socket.socket, socket.s
         (b"\x16\x03\x01\x02\x00\x01\x00\x01", 400),
         (b"GET / HTTP/1.1\r\nX: " + b"a" * (1 << 17), 400),
         (b"POST / HTTP/1.1\r\nContent-Length: 2000\r\n\r\n" + b"a" * 2000, 413),
+        (b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n" + b"X: y\r\n" * 40_000, 400),
         (b"POST / HTTP/1.1\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400),
     ],
-    ids=["words", "tls", "endless head", "body over the limit", "two lengths (smuggling)"],
+    ids=["words", "tls", "endless head", "body over the limit", "endless trailers", "two lengths (smuggling)"],
 )
 def test_what_is_no_acceptable_request_is_refused(
     pair: tuple[socket.socket, socket.socket], raw: bytes, status: int
 ) -> None:
     ours, theirs = pair
-    threading.Thread(target=lambda: theirs.sendall(raw), daemon=True).start()
+
+    def send() -> None:
+        with suppress(OSError):  # we hang up on it
+            theirs.sendall(raw)
+
+    sender = threading.Thread(target=send)
+    sender.start()
     with pytest.raises(BadRequest) as refused:
         Connection(ours, 1000).read()
     assert refused.value.status == status
+    ours.shutdown(socket.SHUT_RDWR)
+    sender.join()
+
+
+def test_an_answer_in_more_pieces_than_the_kernel_takes_at_once_arrives_whole(
+    pair: tuple[socket.socket, socket.socket],
+) -> None:
+    ours, theirs = pair
+    received = bytearray()
+
+    def receive() -> None:
+        while data := theirs.recv(1 << 20):
+            received.extend(data)
+
+    receiver = threading.Thread(target=receive)
+    receiver.start()
+    Connection(ours, 1000).write(Response(200, {}, (b"x" * 100,) * 3000), keep_alive=True)
+    ours.shutdown(socket.SHUT_WR)
+    receiver.join()
+    assert received.endswith(b"\r\n\r\n" + b"x" * 300_000)
+
+
+def test_a_peer_that_has_left_is_noticed(pair: tuple[socket.socket, socket.socket]) -> None:
+    ours, theirs = pair
+    connection = Connection(ours, 1000)
+    theirs.sendall(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n")
+    assert connection.read() is not None
+    assert not connection.peer_left()
+    theirs.close()
+    assert connection.peer_left()
 
 
 @pytest.mark.parametrize("size", [10, 5 << 20], ids=["small", "in several writes"])

@@ -18,14 +18,16 @@ from pathlib import Path
 import pytest
 from stopgap_protos.serving_pb2 import GetModelStatusRequest, PredictRequest
 from stopgap_protos.tensor_pb2 import DataType
+from stopgap_runtime.worker_process import described_failure
 
-from tests.graphs import NEVER_ENDS, counting_loop, custom_op
+from tests.graphs import NEVER_ENDS, counting_loop, custom_op, matrix_square
 from tests.worker_socket import Answer, Socket
 
 ROOT = Path(__file__).parents[2]
 ZOO = ROOT / "tests" / "data" / "zoo"
-DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED = 4, 8
+INVALID_ARGUMENT, DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED = 3, 4, 8
 OVERDUE_GRACE_S, TICK_S = 0.25, 0.05
+INLINE_PATIENCE_S = 1.0  # a run in the caller's thread gets so long, whatever its caller's deadline
 
 
 class Runtime:
@@ -49,6 +51,14 @@ class Runtime:
 @contextmanager
 def runtime(bundle: Path, model: Path, folder: Path, *options: str, name: str = "loop") -> Iterator[Runtime]:
     """Starts a runtime on `model` and waits until it is ready, or has ended."""
+    with started(bundle, model, folder, *options, name=name) as served:
+        wait_for(lambda: (served.sockets / "ready.json").exists() or served.process.poll() is not None, 60)
+        yield served
+
+
+@contextmanager
+def started(bundle: Path, model: Path, folder: Path, *options: str, name: str = "loop") -> Iterator[Runtime]:
+    """Starts a runtime on `model`."""
     sockets = folder / "sockets"
     sockets.mkdir()
     log = folder / "log"
@@ -57,7 +67,6 @@ def runtime(bundle: Path, model: Path, folder: Path, *options: str, name: str = 
     with log.open("w") as stream:
         process = subprocess.Popen(command, stderr=stream, text=True)
     try:
-        wait_for(lambda: (sockets / "ready.json").exists() or process.poll() is not None, 60)
         yield Runtime(process, sockets, log)
     finally:
         process.kill()
@@ -101,6 +110,7 @@ def test_a_worker_that_was_killed_is_replaced_and_waiting_callers_are_answered(
         (pid,) = served.worker_pids()
         os.kill(pid, signal.SIGKILL)
         began = time.monotonic()
+        wait_for(lambda: pid not in served.worker_pids(), 5)
         assert served.worker().count_to(3) == 3  # it waited in the socket's queue
         assert time.monotonic() - began < 5
         assert served.worker_pids() not in ([], [pid])
@@ -116,6 +126,7 @@ def test_a_worker_that_dies_again_and_again_is_replaced_every_time(
             wait_for(served.worker().healthy, 10)
             for pid in served.worker_pids():
                 os.kill(pid, signal.SIGKILL)
+        wait_for(served.worker().healthy, 10)
         assert served.worker().count_to(1) == 1
         assert served.said().count("worker 0 ended: SIGKILL") == deaths
 
@@ -142,10 +153,89 @@ def test_a_run_that_never_ends_in_the_callers_thread_has_its_worker_replaced(
         began = time.monotonic()
         with pytest.raises(ConnectionResetError):
             served.worker().count_to(NEVER_ENDS, grpc_timeout="500m")
-        assert time.monotonic() - began < 0.5 + OVERDUE_GRACE_S + 10 * TICK_S
+        assert time.monotonic() - began < INLINE_PATIENCE_S + OVERDUE_GRACE_S + 10 * TICK_S
         assert served.worker().count_to(7) == 7
         assert served.worker_pids() != pids
         assert "over its deadline" in served.said()
+
+
+def test_an_impatient_caller_does_not_cost_others_their_runs(legacy_bundle: Path, tmp_path: Path) -> None:
+    """TensorFlow cannot leave a kernel half-way: the impatient caller is gone by then, the worker must not be."""
+    with runtime(legacy_bundle, matrix_square(tmp_path / "square"), tmp_path, "--threads", "2") as served:
+        pids = served.worker_pids()
+        size = 3000
+        request = square_request(size)
+        answers: list[Answer] = []
+        patient = threading.Thread(target=lambda: answers.append(served.worker().predict(request, timeout_s=60)))
+        patient.start()
+        for _ in range(3):
+            answer = served.worker().predict(request, grpc_timeout="50m", timeout_s=60)
+            assert answer.code in (0, DEADLINE_EXCEEDED)
+        patient.join()
+        assert [answer.code for answer in answers] == [0]
+        assert served.worker_pids() == pids
+
+
+@pytest.mark.parametrize(
+    ("dtype", "shape", "code"),
+    [
+        (DataType.DT_STRING, (2**31 - 1,), INVALID_ARGUMENT),
+        (DataType.DT_INT64, (40_000, 40_000), INVALID_ARGUMENT),
+        (DataType.DT_FLOAT, (40_000, 40_000), RESOURCE_EXHAUSTED),
+    ],
+    ids=["another dtype and rank", "another dtype", "too large"],
+)
+def test_a_few_bytes_that_describe_gigabytes_are_refused_before_they_unfold(
+    legacy_bundle: Path, tmp_path: Path, dtype: DataType, shape: tuple[int, ...], code: int
+) -> None:
+    with runtime(legacy_bundle, matrix_square(tmp_path / "square"), tmp_path) as served:
+        pids = served.worker_pids()
+        request = square_request(1)
+        request.inputs["x"].Clear()
+        request.inputs["x"].dtype = dtype
+        for size in shape:
+            request.inputs["x"].tensor_shape.dim.add(size=size)
+        began = time.monotonic()
+        assert served.worker().predict(request).code == code
+        assert time.monotonic() - began < 2
+        assert served.worker_pids() == pids
+
+
+def square_request(size: int) -> PredictRequest:
+    """A request to a `matrix_square`: a matrix of ones, written as one value, as TensorFlow's rule allows."""
+    request = PredictRequest()
+    request.model_spec.name = "loop"
+    tensor = request.inputs["x"]
+    tensor.dtype = DataType.DT_FLOAT
+    for _ in range(2):
+        tensor.tensor_shape.dim.add(size=size)
+    tensor.float_val.append(1)
+    return request
+
+
+@pytest.mark.parametrize("after_s", [0.05, 0.15, 0.25, 0.35, 0.45, 0.6])
+def test_sigterm_is_heard_at_any_time(legacy_bundle: Path, slow: Path, tmp_path: Path, after_s: float) -> None:
+    """While it imports, while it loads TensorFlow, while the worker loads the model, while it warms up."""
+    with started(legacy_bundle, slow, tmp_path) as served:
+        time.sleep(after_s)
+        served.process.send_signal(signal.SIGTERM)
+        assert served.process.wait(timeout=5) in (0, -signal.SIGTERM)  # the latter before Python is up
+        assert not (served.sockets / "ready.json").exists()
+
+
+def test_a_model_without_its_weights_is_not_served(legacy_bundle: Path, tmp_path: Path) -> None:
+    model = tmp_path / "model"
+    shutil.copytree(ZOO / "stn_affine_resampler" / "1", model)
+    (model / "variables" / "variables.index").unlink()
+    with runtime(legacy_bundle, model, tmp_path) as served:
+        assert served.process.wait(timeout=10) == 3
+        assert "variables.index is missing" in served.said().splitlines()[-1]
+
+
+@pytest.mark.parametrize("report", ["² boom", "", "99 x", "-1 x", "3", "\x00 x"])
+def test_whatever_a_worker_reports_of_its_failure_is_only_text(report: str) -> None:
+    name, _, _ = described_failure(report).partition(": ")
+    assert name in {"UNKNOWN", "INVALID_ARGUMENT"}
 
 
 def test_a_caller_without_a_deadline_is_held_to_the_run_timeout(

@@ -96,7 +96,7 @@ def test_nothing_runs_in_the_callers_thread_before_it_was_measured(loop: Servabl
 def test_what_is_short_and_faster_there_moves_into_the_callers_thread(loop: Servable) -> None:
     warm(loop, limit(5))
     signature = loop.signatures[DEFAULT_SIGNATURE]
-    assert int(array_of(loop.run(signature, limit(5), ("count",), 5)["count"])) == 5
+    assert int(array_of(loop.run(signature, limit(5), ("count",), 5, inline=True)["count"])) == 5
 
 
 def test_what_takes_long_on_zeros_stays_in_the_pool(legacy_tensorflow: TensorFlow, tmp_path: Path) -> None:
@@ -118,7 +118,7 @@ def test_a_warm_up_that_never_ends_is_given_up(legacy_tensorflow: TensorFlow, tm
 def test_an_inline_run_that_took_long_all_the_same_was_the_last_one(loop: Servable) -> None:
     warm(loop, limit(1))
     signature = loop.signatures[DEFAULT_SIGNATURE]
-    loop.run(signature, limit(400_000), ("count",), 30)
+    loop.run(signature, limit(400_000), ("count",), 30, inline=True)
     assert not loop.runs_inline(signature, limit(1))
 
 

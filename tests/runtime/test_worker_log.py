@@ -33,6 +33,18 @@ def test_a_line_without_end_is_cut() -> None:
     assert all(len(line) <= 2048 for line in lines)
 
 
+def test_a_worker_that_closes_its_output_is_waited_for_no_more() -> None:
+    """A pipe at its end is always readable: waiting for it would be a loop without rest."""
+    reader, writer = os.pipe()
+    os.set_blocking(reader, False)
+    log = WorkerLog(reader, print)
+    assert log.descriptors == (reader,)
+    os.close(writer)
+    log.read()
+    assert not log.descriptors
+    log.close()
+
+
 def test_a_flood_is_dropped_and_counted() -> None:
     lines = logged(*[b"flood\n" * 10_000] * 5)
     assert len(lines) < 1_000

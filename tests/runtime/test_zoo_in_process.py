@@ -36,7 +36,8 @@ def ask(servable: Servable, case: zoo.Case) -> dict[str, NDArray[Any]]:
     signature = servable.signatures[case.signature]
     inputs = {alias: of_array(array) for alias, array in case.inputs.items()}
     check_inputs(signature, inputs)
-    outputs = servable.run(signature, inputs, tuple(signature.outputs), timeout_s=20)
+    inline = servable.runs_inline(signature, inputs)
+    outputs = servable.run(signature, inputs, tuple(signature.outputs), timeout_s=20, inline=inline)
     return {alias: array_of(tensor) for alias, tensor in outputs.items()}
 
 

@@ -11,7 +11,7 @@ from stopgap_protos import serving_pb2 as pb
 
 from .faults import Code, Fault
 from .predict import DataPlane, Prediction
-from .tensors import decode, pieces
+from .tensors import WireTensor, pieces
 from .varints import varint
 
 __all__ = ["GrpcApi"]
@@ -59,7 +59,7 @@ class GrpcApi:
         if not request.HasField("model_spec"):
             raise Fault(Code.INVALID_ARGUMENT, "Missing ModelSpec")
         signature = self._data_plane.signature(request.model_spec)
-        inputs = {alias: decode(request.inputs[alias], alias) for alias in sorted(request.inputs)}
+        inputs = {alias: WireTensor(request.inputs[alias], alias) for alias in sorted(request.inputs)}
         return self._encoded(self._data_plane.predict(signature, inputs, request.output_filter, timeout_s))
 
     def _encoded(self, prediction: Prediction) -> Buffers:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import select
 import socket
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,6 +17,7 @@ __all__ = ["BadRequest", "Connection", "Request", "Response"]
 _HEAD_LIMIT: Final = 64 << 10
 _SMALL_READ: Final = 64 << 10
 _LARGE_READ: Final = 1 << 20
+_BUFFERS_AT_ONCE: Final = 1024  # the kernel's IOV_MAX
 _JOIN_LIMIT: Final = 64 << 10  # below this one copy is cheaper than a second buffer in the kernel call
 
 _REASONS: Final[Mapping[int, str]] = {
@@ -69,6 +71,8 @@ class Connection:
     def __init__(self, stream: socket.socket, max_body_bytes: int) -> None:
         self._stream = stream
         self._assembly = _Assembly(max_body_bytes)
+        self._hang_up = select.poll()
+        self._hang_up.register(stream, 0)  # nothing but what is always told: the peer has closed, or an error
 
     def read(self) -> Request | None:
         """The next request, or None when the peer has closed.
@@ -85,6 +89,10 @@ class Connection:
             assembly.feed(data)
         return assembly.complete.popleft()
 
+    def peer_left(self) -> bool:
+        """Whether nobody waits for an answer any more."""
+        return bool(self._hang_up.poll(0))
+
     def write(self, response: Response, *, keep_alive: bool) -> None:
         """Sends `response`; with `keep_alive` False the peer is told that it was the last.
 
@@ -97,7 +105,7 @@ class Connection:
             return
         pending = [memoryview(buffer) for buffer in buffers]
         while pending:
-            sent = self._stream.sendmsg(pending)
+            sent = self._stream.sendmsg(pending[:_BUFFERS_AT_ONCE])
             while pending and sent >= len(pending[0]):
                 sent -= len(pending.pop(0))
             if sent:
@@ -164,6 +172,10 @@ class _Assembly:
         self._url.append(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
+        if self.in_body:  # a trailer
+            self._head_bytes += len(name) + len(value)
+            if self._head_bytes > _HEAD_LIMIT:
+                raise BadRequest(400, "the request's trailers are too large")
         self._headers[name.decode("latin-1").lower()] = value.decode("latin-1")
 
     def on_headers_complete(self) -> None:

@@ -4,6 +4,8 @@ It loads TensorFlow's library, which was verified by hash, makes itself undumpab
 from a loaded library answers in a fraction of the time that a fresh one needs.
 """
 
+from __future__ import annotations
+
 import gc
 import json
 import os
@@ -11,10 +13,11 @@ import select
 import signal
 import socket
 import sys
+from types import FrameType
 from typing import Final
 
 from . import kernel
-from .capi import Bundle, TensorFlow
+from .capi import TensorFlow
 from .settings import ServeSettings
 from .worker_process import WorkerProcess
 
@@ -39,10 +42,9 @@ class Parent:
         kernel.make_undumpable()
         self._ready_file.unlink(missing_ok=True)
         self._listen_to_signals()
-        self._tensorflow = TensorFlow(Bundle.read(self._settings.bundle))
+        self._tensorflow = TensorFlow.load(self._settings.bundle)
         gc.collect()
         gc.freeze()  # the workers share these pages as long as no collector writes on them
-        self._add_worker()
         try:
             return self._keep()
         finally:
@@ -52,20 +54,25 @@ class Parent:
 
     def _keep(self) -> int:
         while True:
+            if self._draining:
+                if not any(worker.alive for worker in self._workers):
+                    return 0
+                for worker in self._workers:
+                    worker.terminate()
+            else:
+                self._start_what_is_missing()
             self._wait()
             for worker in self._workers:
                 worker.kill_if_late()
             if not self._reap():
                 return EXIT_LOAD_FAILED
-            if self._draining:
-                if not any(worker.alive for worker in self._workers):
-                    return 0
-                continue
-            for worker in self._workers:
-                if worker.may_start:
-                    worker.start()
-            if not self._announced and all(worker.loaded for worker in self._workers):
-                self._grow_or_announce()
+
+    def _start_what_is_missing(self) -> None:
+        for worker in self._workers:
+            if worker.may_start:
+                worker.start()
+        if not self._announced and all(worker.loaded for worker in self._workers):
+            self._grow_or_announce()
 
     def _wait(self) -> None:
         """Until a worker says something, a signal comes, or it is time to look at the clock."""
@@ -92,11 +99,12 @@ class Parent:
         return True
 
     def _grow_or_announce(self) -> None:
-        """Starts the other workers once the first has loaded, and says on disk when all have."""
-        changes_state = self._workers[0].changes_state
+        """Starts the first worker, the others once it has loaded, and says on disk when all have."""
+        changes_state = bool(self._workers) and self._workers[0].changes_state
         wanted = 1 if changes_state else self._settings.workers
         if len(self._workers) < wanted:
-            self._add_worker()
+            self._workers.append(WorkerProcess(len(self._workers), self._settings, self._tensorflow))
+            self._workers[-1].start()
             return
         if changes_state:
             _say("this model changes state: one worker, no retry")
@@ -107,11 +115,6 @@ class Parent:
         partial.rename(self._ready_file)
         _say(f"serving {self._settings.name} version {self._settings.model_version}, workers: {wanted}")
 
-    def _add_worker(self) -> None:
-        worker = WorkerProcess(len(self._workers), self._settings, self._tensorflow)
-        self._workers.append(worker)
-        worker.start()
-
     def _listen_to_signals(self) -> None:
         self._wakeup, writer = socket.socketpair()
         self._wakeup.setblocking(False)
@@ -120,14 +123,11 @@ class Parent:
         signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, lambda _signal, _frame: None)  # waking up is all it is for
         for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda _signal, _frame: self._drain())
+            signal.signal(number, self._drain)
 
-    def _drain(self) -> None:
-        if not self._draining:
-            self._draining = True
-            _say("draining")
-            for worker in self._workers:
-                worker.terminate()
+    def _drain(self, _signal: int, _frame: FrameType | None) -> None:
+        """Only takes note: the loop does the rest, so that no worker is forked behind its back."""
+        self._draining = True
 
 
 def _say(text: str) -> None:

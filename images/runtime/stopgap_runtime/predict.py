@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from typing import Final, Protocol
 
 from stopgap_protos.saved_model_pb2 import SignatureDef
 from stopgap_protos.serving_pb2 import ModelSpec
@@ -14,9 +15,18 @@ from .faults import Code, Fault
 from .host_tensor import HostTensor
 from .servable import Servable
 from .signatures import DEFAULT_SIGNATURE, Signature
-from .validation import check_inputs, chosen_outputs
+from .validation import Offered, check_inputs, chosen_outputs
 
-__all__ = ["DataPlane", "Prediction"]
+__all__ = ["DataPlane", "Folded", "Prediction"]
+
+# A run in the caller's thread was predicted to take a twentieth of this; TensorFlow cannot end it, whoever waits.
+_INLINE_PATIENCE_S: Final = 1.0
+
+
+class Folded(Offered, Protocol):
+    """An input as a face has it, not yet unfolded into memory."""
+
+    def decode(self, largest_bytes: int) -> HostTensor: ...
 
 
 @dataclass(frozen=True)
@@ -32,7 +42,9 @@ class DataPlane:
 
     Args:
         run_timeout_s: No run takes longer, whatever its caller would allow.
-        overdue_after: Announces a run and the `time.monotonic()` by which it must have ended; entered around it.
+        largest_bytes: No input may unfold to more: what a message may carry is also what its repeated values may.
+        overdue_after: Announces a run and the `time.monotonic()` by which it must have ended, or the worker is
+            replaced; entered around the run.
     """
 
     def __init__(
@@ -42,12 +54,14 @@ class DataPlane:
         servable: Servable,
         *,
         run_timeout_s: float,
+        largest_bytes: int,
         overdue_after: Callable[[float], AbstractContextManager[None]],
     ) -> None:
         self.name = name
         self.version = version
         self._servable = servable
         self._run_timeout_s = run_timeout_s
+        self._largest_bytes = largest_bytes
         self._overdue_after = overdue_after
 
     @property
@@ -85,7 +99,7 @@ class DataPlane:
     def predict(
         self,
         signature: Signature,
-        inputs: Mapping[str, HostTensor],
+        inputs: Mapping[str, Folded],
         output_filter: Sequence[str],
         timeout_s: float | None,
     ) -> Prediction:
@@ -102,5 +116,9 @@ class DataPlane:
         budget_s = self._run_timeout_s if timeout_s is None else min(timeout_s, self._run_timeout_s)
         if budget_s <= 0:
             raise Fault(Code.DEADLINE_EXCEEDED, "the deadline had passed before the run began")
-        with self._overdue_after(time.monotonic() + budget_s):
-            return Prediction(signature, self._servable.run(signature, inputs, outputs, budget_s))
+        tensors = {alias: tensor.decode(self._largest_bytes) for alias, tensor in inputs.items()}
+        inline = self._servable.runs_inline(signature, tensors)
+        # In the pool TensorFlow ends a run by itself, if between two kernels; the caller is answered, others go on.
+        patience_s = max(budget_s, _INLINE_PATIENCE_S) if inline else self._run_timeout_s
+        with self._overdue_after(time.monotonic() + patience_s):
+            return Prediction(signature, self._servable.run(signature, tensors, outputs, budget_s, inline=inline))

@@ -56,9 +56,11 @@ def read_meta_graph(folder: Path, tags: Collection[str]) -> MetaGraph:
 
     Raises:
         Fault: The folder holds no SavedModel (NOT_FOUND), an unreadable one (DATA_LOSS), one that may not be read
-            (PERMISSION_DENIED), or none with these tags (NOT_FOUND; the text lists those that are there).
+            (PERMISSION_DENIED), one without its weights (DATA_LOSS), or none with these tags (NOT_FOUND; the text
+            lists those that are there).
     """
     described = _chosen(_read(folder), frozenset(tags))
+    _check_variables(folder, described)
     graph = described.graph_def
     functions = {function.signature.name for function in graph.library.function}
     used = {node.op for node in graph.node}
@@ -74,6 +76,15 @@ def read_meta_graph(folder: Path, tags: Collection[str]) -> MetaGraph:
         graph=graph,
         ops=frozenset(used - functions),
     )
+
+
+def _check_variables(folder: Path, described: MetaGraphDef) -> None:
+    """TensorFlow's loader takes a missing index for "no variables", restores nothing, and lets every request fail."""
+    if described.saver_def.restore_op_name and not (folder / "variables" / "variables.index").exists():
+        raise Fault(
+            Code.DATA_LOSS,
+            "variables/variables.index is missing, so the model's weights cannot be restored: copy the whole folder",
+        )
 
 
 def _with_default(graph: GraphDef) -> frozenset[str]:

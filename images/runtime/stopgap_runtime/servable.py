@@ -131,13 +131,16 @@ class Servable:
         inputs: Mapping[str, HostTensor],
         outputs: Sequence[str],
         timeout_s: float | None,
+        *,
+        inline: bool = False,
     ) -> dict[str, HostTensor]:
         """Runs a signature.
 
         Args:
             inputs: A tensor for each of the signature's inputs, checked against it; optional ones may be missing.
             outputs: Aliases of the wanted outputs.
-            timeout_s: When TensorFlow is to give up; it has no effect where `runs_inline`.
+            timeout_s: When TensorFlow is to give up.
+            inline: Whether to run in the caller's thread, where TensorFlow never gives up: what `runs_inline` says.
 
         Raises:
             Fault: TensorFlow's own error, or the signature names tensors that the graph does not have.
@@ -145,7 +148,6 @@ class Servable:
         if refusal := self._out_of_reach[signature.key]:
             raise Fault(Code.UNAVAILABLE, refusal)
         plan = self._plan(signature.key, tuple(inputs), tuple(outputs))
-        inline = self.runs_inline(signature, inputs)
         clock = time.thread_time if inline else time.monotonic  # a busy machine must not make a short run look long
         started = clock()
         answer = self._run(plan, inputs, outputs, IN_CALLERS_THREAD if inline else in_pool(timeout_s))

@@ -46,7 +46,10 @@ class Server:
             self._places.acquire()
             stream, _ = self._listener.accept()
             self._streams.add(stream)
-            threading.Thread(target=self._converse, args=(stream,), daemon=True).start()
+            try:
+                threading.Thread(target=self._converse, args=(stream,), daemon=True).start()
+            except RuntimeError:  # no task is left in this container; the front asks again
+                self._leave(stream)
 
     def drain(self, timeout_s: float) -> None:
         """Lets the requests under way finish, but takes no more; returns when all have, or after `timeout_s`."""
@@ -61,15 +64,21 @@ class Server:
 
     def _converse(self, stream: socket.socket) -> None:
         try:
-            with stream, suppress(OSError):  # the peer left: nobody is there to be told
+            with suppress(ConnectionError):  # the peer left: nobody is there to be told
                 self._answer_all(Connection(stream, self._max_body_bytes))
         finally:
-            self._streams.discard(stream)
-            self._places.release()
+            self._leave(stream)
+
+    def _leave(self, stream: socket.socket) -> None:
+        stream.close()
+        self._streams.discard(stream)
+        self._places.release()
 
     def _answer_all(self, connection: Connection) -> None:
         try:
             while (request := connection.read()) is not None:
+                if connection.peer_left():  # its deadline has passed in the queue: the work would be for nobody
+                    return
                 response = self._handle(request)
                 keep_alive = request.keep_alive and not self.draining
                 connection.write(response, keep_alive=keep_alive)

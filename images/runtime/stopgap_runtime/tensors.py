@@ -22,10 +22,12 @@ from .varints import packed_varints, varint
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["LARGEST_BYTES", "decode", "encode", "pieces"]
+__all__ = ["LARGEST_BYTES", "WireTensor", "decode", "encode", "pieces"]
 
 LARGEST_BYTES: Final = 2**31 - 1
 """No protobuf message is larger, so no tensor written out in full can be; a repeated value must not be either."""
+
+_STRING_SLOT_BYTES: Final = 8  # what even an empty string takes in a list
 
 _LARGEST_RANK: Final = 254  # tensorflow/core/framework/tensor_shape.h, TensorShape::MaxDimensions
 _LARGEST_COUNT: Final = 2**63 - 1
@@ -61,6 +63,31 @@ _STORED_AS_IS: Final = frozenset({5, 6, 9, 12})  # these fields hold the element
 # --- From the wire -------------------------------------------------------------------------------------------------
 
 
+class WireTensor:
+    """A request's tensor before it is unfolded: a few bytes may describe gigabytes.
+
+    Attributes:
+        dtype: A number of `DataType`.
+        shape: Every dimension's size.
+
+    Raises:
+        Fault: No tensor is like that (INVALID_ARGUMENT, with TF Serving's text).
+    """
+
+    def __init__(self, proto: TensorProto, alias: str) -> None:
+        shape = _shape_of(proto)
+        if shape is None or proto.dtype not in _FIELD:
+            raise _unreadable(alias)
+        self.dtype: int = proto.dtype
+        self.shape = shape
+        self._proto = proto
+        self._alias = alias
+
+    def decode(self, largest_bytes: int) -> HostTensor:
+        """The tensor in memory; see `decode`."""
+        return _decoded(self._proto, self.shape, self._alias, largest_bytes)
+
+
 def decode(proto: TensorProto, alias: str, *, largest_bytes: int = LARGEST_BYTES) -> HostTensor:
     """Reads a request's tensor by the rules of TensorFlow's own `Tensor::FromProto`.
 
@@ -74,13 +101,14 @@ def decode(proto: TensorProto, alias: str, *, largest_bytes: int = LARGEST_BYTES
         Fault: It cannot be read (INVALID_ARGUMENT, with TF Serving's text), or it would take more than
             `largest_bytes` of memory (RESOURCE_EXHAUSTED).
     """
+    return WireTensor(proto, alias).decode(largest_bytes)
+
+
+def _decoded(proto: TensorProto, shape: tuple[int, ...], alias: str, largest_bytes: int) -> HostTensor:
     dtype = proto.dtype
-    shape = _shape_of(proto)
-    if shape is None or dtype not in _FIELD:
-        raise _unreadable(alias)
     count = elements_in(shape)
     element = ELEMENT.get(dtype)
-    if count * (element.itemsize if element else 1) > largest_bytes:
+    if count * (element.itemsize if element else _STRING_SLOT_BYTES) > largest_bytes:
         raise Fault(Code.RESOURCE_EXHAUSTED, f"tensor {alias}: {count} elements are more than {largest_bytes} bytes")
     content = proto.tensor_content if count else b""
     if element is None:

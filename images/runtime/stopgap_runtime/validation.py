@@ -7,15 +7,26 @@ that they did not expect. Texts and codes are TF Serving 1.15's where it has one
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from typing import Protocol
 
 from .faults import Code, Fault
-from .host_tensor import HostTensor, dtype_name
+from .host_tensor import dtype_name
 from .signatures import Signature, TensorSpec
 
-__all__ = ["check_inputs", "chosen_outputs"]
+__all__ = ["Offered", "check_inputs", "chosen_outputs"]
 
 
-def check_inputs(signature: Signature, inputs: Mapping[str, HostTensor]) -> None:
+class Offered(Protocol):
+    """What is known of an input before its elements are looked at."""
+
+    @property
+    def dtype(self) -> int: ...
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+
+def check_inputs(signature: Signature, inputs: Mapping[str, Offered]) -> None:
     """Refuses inputs that do not fit the signature: names, dtype, rank, known dimensions.
 
     Raises:
@@ -56,7 +67,7 @@ def chosen_outputs(signature: Signature, output_filter: Sequence[str]) -> Sequen
     return output_filter or tuple(signature.outputs)
 
 
-def _check_names(signature: Signature, inputs: Mapping[str, HostTensor]) -> None:
+def _check_names(signature: Signature, inputs: Mapping[str, Offered]) -> None:
     """TF Serving's rule, but for inputs that the graph has a default for: those may be left out, as in TensorFlow."""
     sent, known = inputs.keys(), signature.inputs.keys()
     extra = sent - known

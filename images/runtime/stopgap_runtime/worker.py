@@ -85,6 +85,7 @@ def _serve(inheritance: Inheritance) -> int:
         settings.model_version,
         servable,
         run_timeout_s=settings.run_timeout_s,
+        largest_bytes=settings.max_message_bytes,
         overdue_after=scoreboard.run_until,
     )
     front_desk = _FrontDesk(GrpcApi(data_plane))

@@ -25,20 +25,27 @@ class WorkerLog:
     """
 
     def __init__(self, descriptor: int, say: Callable[[str], None]) -> None:
-        self.descriptor = descriptor
+        self._descriptor = descriptor
+        self._open = True
         self._say = say
         self._rest = b""
         self._allowance = _BURST_LINES
         self._refilled = time.monotonic()
         self._dropped = 0
 
+    @property
+    def descriptors(self) -> tuple[int, ...]:
+        """What to wait for: the pipe, until the worker has closed its end, after which it would always be readable."""
+        return (self._descriptor,) if self._open else ()
+
     def read(self) -> bool:
         """Takes what is there without waiting for more; False at the end of the pipe."""
         try:
-            data = os.read(self.descriptor, _READ_SIZE)
+            data = os.read(self._descriptor, _READ_SIZE)
         except BlockingIOError:
             return True
         if not data:
+            self._open = False
             return False
         *lines, self._rest = (self._rest + data).split(b"\n")
         if len(self._rest) > _LINE_LIMIT:
@@ -57,7 +64,7 @@ class WorkerLog:
             self._admit(self._rest)
         if self._dropped:
             self._say(f"({self._dropped} lines dropped)")
-        os.close(self.descriptor)
+        os.close(self._descriptor)
 
     def _admit(self, line: bytes) -> None:
         now = time.monotonic()

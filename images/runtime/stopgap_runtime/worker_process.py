@@ -1,5 +1,6 @@
 """One worker as the parent sees it: a socket that outlives it, a process, two pipes, a scoreboard."""
 
+import math
 import os
 import select
 import signal
@@ -16,7 +17,7 @@ from .settings import ServeSettings
 from .worker import LOAD_FAILED, LOADED, Inheritance, work
 from .worker_log import WorkerLog, printable
 
-__all__ = ["WorkerProcess"]
+__all__ = ["WorkerProcess", "described_failure"]
 
 _QUEUE: Final = 1024
 _OVERDUE_GRACE_S: Final = 0.25
@@ -25,6 +26,7 @@ _WARM_UP_LIMIT_S: Final = 10.0
 _DRAIN_GRACE_S: Final = 1.0
 _SHORTEST_PAUSE_S: Final = 0.1
 _LONGEST_PAUSE_S: Final = 5.0
+_CODE_NAMES: Final = {str(code.value): code.name for code in Code}
 
 
 class WorkerProcess:
@@ -51,7 +53,7 @@ class WorkerProcess:
     @property
     def descriptors(self) -> tuple[int, ...]:
         """What to wait for before `listen`."""
-        return self._log.descriptor, *self._control
+        return *self._log.descriptors, *self._control
 
     @property
     def may_start(self) -> bool:
@@ -89,7 +91,7 @@ class WorkerProcess:
         self._started = time.monotonic()
         self._killed_for = ""
         self.load_failure = self._failure = ""
-        self._drain_by = float("inf")
+        self._drain_by = math.inf
         self.alive, self.loaded = True, False
 
     def listen(self) -> None:
@@ -111,8 +113,8 @@ class WorkerProcess:
             os.kill(self.pid, signal.SIGKILL)
 
     def terminate(self) -> None:
-        """Asks the process to finish what it is doing and to end; insists when it does not."""
-        if self.alive:
+        """Asks the process, once, to finish what it is doing and to end; `kill_if_late` insists when it does not."""
+        if self.alive and math.isinf(self._drain_by):
             self._drain_by = time.monotonic() + self._settings.drain_timeout_s + _DRAIN_GRACE_S
             os.kill(self.pid, signal.SIGTERM if self.loaded else signal.SIGKILL)
 
@@ -167,12 +169,16 @@ class WorkerProcess:
             self.loaded, self.changes_state = True, rest != "0"
             self._pause_s = 0.0
         elif verb == LOAD_FAILED:
-            number, _, text = rest.partition(" ")
-            known = number.isdigit() and int(number) in Code.__members__.values()
-            self._failure = f"{Code(int(number)).name if known else Code.UNKNOWN.name}: {text}"
+            self._failure = described_failure(rest)
 
     def _print(self, line: str) -> None:
         print(f"[worker {self.index}] {line}", file=sys.stderr)  # noqa: T201 - this is the log
+
+
+def described_failure(report: str) -> str:
+    """`<code> <text>` as `<CODE NAME>: <text>`, whatever a hostile worker has made of it."""
+    number, _, text = report.partition(" ")
+    return f"{_CODE_NAMES.get(number, Code.UNKNOWN.name)}: {text}"
 
 
 def _cause_of_death(exit_code: int) -> str:
