@@ -42,7 +42,7 @@ def counting_loop(folder: Path, *, at_least: int = 0) -> Path:
 
 
 def matrix_square(folder: Path) -> Path:
-    """A model that multiplies its input `x` (float, two free dimensions) with itself: one kernel, long if it is large."""
+    """A model that multiplies its input `x` (float, of rank 2) with itself: one kernel, which may take long."""
     graph = GraphDef()
     graph.versions.producer = 134
     free = TensorShapeProto(dim=[TensorShapeProto.Dim(size=-1), TensorShapeProto.Dim(size=-1)])

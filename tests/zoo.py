@@ -14,10 +14,22 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["CONTROLS", "NAMES", "ZOO", "Case", "ExpectedError", "ZooModel", "assert_matches", "load"]
+__all__ = [
+    "CONTROLS",
+    "NAMES",
+    "WITH_HOSTILE_CASES",
+    "ZOO",
+    "Case",
+    "ExpectedError",
+    "ZooModel",
+    "assert_matches",
+    "hostile_cases",
+    "load",
+]
 
 ZOO: Final = Path(__file__).parent / "data" / "zoo"
 NAMES: Final = tuple(sorted(path.parent.name for path in ZOO.glob("*/model.json")))
+WITH_HOSTILE_CASES: Final = tuple(sorted(path.parent.name for path in ZOO.glob("*/hostile.npz")))
 CONTROLS: Final = tuple(name for name in NAMES if name.endswith("_control"))
 _OF_RANDOM_LENGTH: Final = frozenset({"skip_gram_subsample_stochastic"})
 
@@ -92,6 +104,17 @@ def load(name: str) -> ZooModel:
         stateful=described["stateful"],
         random_outputs=deterministic_but if described["deterministic"] or deterministic_but else None,
     )
+
+
+def hostile_cases(name: str) -> tuple[Case, ...]:
+    """Requests that end a bare TensorFlow 1.15, made from a model's good ones: `<good case>~<what was done to it>`."""
+    signatures = {case.name: case.signature for case in load(name).cases}
+    with np.load(ZOO / name / "hostile.npz") as stored:
+        names = sorted({key.partition(".in.")[0] for key in stored})
+        return tuple(
+            Case(case, signatures[case.partition("~")[0]], _arrays(stored, f"{case}.in."), outputs={}, error=None)
+            for case in names
+        )
 
 
 def assert_matches(model: ZooModel, case: Case, outputs: Arrays) -> None:

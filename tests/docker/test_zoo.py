@@ -73,6 +73,18 @@ def test_every_servable_model_answers_stock_stubs_through_the_front(serving: Ser
                 assert "FFmpeg must be installed" in refused.value.details
 
 
+@pytest.mark.parametrize("name", zoo.WITH_HOSTILE_CASES)
+def test_a_request_that_ends_a_bare_tensorflow_costs_its_own_caller_alone(serving: Serving, name: str) -> None:
+    """The culprit gets an error, mostly from validation and else for its dead worker; the next caller an answer."""
+    model = zoo.load(name)
+    good = next(case for case in model.cases if case.error is None)
+    with serving.model(name):
+        for case in zoo.hostile_cases(name):
+            with pytest.raises(Refused):
+                serving.client.predict(name, case.signature, case.inputs)
+            zoo.assert_matches(model, good, serving.client.predict(name, good.signature, good.inputs))
+
+
 def test_a_model_without_contrib_ops_answers_the_same_from_the_modern_runtime(serving: Serving) -> None:
     """The candidate's side of a comparison: the same server, another TensorFlow."""
     model = zoo.load("sparsemax_attention_control")
