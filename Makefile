@@ -19,7 +19,7 @@ help: ## List these targets
 
 setup: system $(INSTALLED) ## Install what is needed: system packages (as root) and .venv, with .venv/bin/stopgap
 
-demo: setup ## A contrib model that TensorFlow 2 refuses answers from a sandbox
+demo: setup ## A contrib model that TensorFlow 2 refuses answers from a sandbox; ENGINE=docker make demo chooses its engine
 	$(VENV)/bin/python tools/demo.py $(ARGS)
 
 test: setup lint protos-check ## Lint, types and all tests; ARGS="-k name" for some, REQUIRE_ENGINES=docker to insist
@@ -62,7 +62,7 @@ lock: $(LOCKER)/.installed ## Lock every dependency by hash; UPGRADE=--upgrade f
 
 clean: ## Remove build/, .venv and caches; fetched bundles and built images stay
 	rm -rf build dist $(VENV) *.egg-info .mypy_cache .ruff_cache .pytest_cache
-	find orchestrator images protos tests tools -name __pycache__ -prune -exec rm -rf {} +
+	find orchestrator images protos tests tools bench -name __pycache__ -prune -exec rm -rf {} +
 
 system:
 	@PYTHON="$(PYTHON)" bash tools/system_packages.sh

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from stopgap_protos.serving_pb2 import GetModelStatusRequest, ModelSpec, ModelVersionStatus
+from stopgap_protos.serving_pb2 import ModelVersionStatus
 
 from stopgap.client.channel import ServingChannel
+from stopgap.client.requests import status_request
 from stopgap.errors import PredictionError
 
 __all__ = ["model_answers"]
@@ -14,7 +15,7 @@ def model_answers(address: str, name: str, timeout_s: float) -> bool:
     """Whether a version of the model is AVAILABLE; False whatever the reason."""
     with ServingChannel(address) as channel:
         try:
-            answer = channel.status(GetModelStatusRequest(model_spec=ModelSpec(name=name)), timeout_s)
+            answer = channel.status(status_request(name), timeout_s)
         except PredictionError:
             return False
     return any(version.state == ModelVersionStatus.AVAILABLE for version in answer.model_version_status)

@@ -16,12 +16,14 @@ from stopgap.settings import Address, Limits, Timeouts
 
 __all__ = [
     "KEPT",
+    "MIB",
     "Arguments",
     "ContainerSpec",
     "FrontSpec",
     "SandboxSpec",
     "arguments",
     "front_container",
+    "front_memory_mib",
     "sandbox_container",
 ]
 
@@ -179,8 +181,7 @@ def front_arguments(spec: FrontSpec) -> Arguments:
         "labels": labels("front", str(port), spec.state),
     }
     host = {
-        # Envoy holds whole messages, in and out, for as many callers as fit; the rest is its own.
-        **walls(memory_mib=512 + 8 * spec.max_message_mib, pids=128, open_files=FRONT_OPEN_FILES, largest_file=0),
+        **walls(front_memory_mib(spec.max_message_mib), pids=128, open_files=FRONT_OPEN_FILES, largest_file=0),
         "tmpfs": {"/tmp": tmpfs(1)},  # noqa: S108 - a path inside the container
         "mounts": [
             read_only(spec.folder / "xds", XDS_FOLDER),
@@ -195,6 +196,11 @@ def front_arguments(spec: FrontSpec) -> Arguments:
         host["port_bindings"] = {f"{port}/tcp": (spec.address.bind, port)}
         host["network_mode"] = "bridge"
     return Arguments(create, host)
+
+
+def front_memory_mib(max_message_mib: int) -> int:
+    """Envoy holds whole messages, in and out, for as many callers as fit; the rest is its own."""
+    return 512 + 8 * max_message_mib
 
 
 def outfit(image: str, container: str, uid: int, stop_timeout_s: int) -> dict[str, Any]:

@@ -18,11 +18,11 @@ from stopgap.fronts import Fronts
 from stopgap.models import Model, check_op_library, find_model
 from stopgap.progress import Progress
 from stopgap.readiness import Ready, death, last_lines, wait_until_loaded
-from stopgap.settings import ServeSettings
+from stopgap.settings import Address, ServeSettings
 from stopgap.store import Deployment, Store
 from stopgap.undo import Undo
 
-__all__ = ["Condition", "Health", "look", "serve", "stop"]
+__all__ = ["Condition", "Health", "look", "serve", "stop", "unfinished"]
 
 ANSWER_TIMEOUT_S = 20.0
 LOOK_EVERY_S = 0.02
@@ -159,7 +159,7 @@ def forget_sandbox(wanted: ServeSettings, fronts: Fronts) -> None:
     port = wanted.address.grpc_port
     with fronts.store.locked_front(port):
         fronts.store.remove_sandbox_folder(port, wanted.name)
-        fronts.close_if_empty(wanted.address)
+        fronts.close_if_empty(port)
 
 
 def remove_ours(container: str, engine: Engine, store: Store) -> None:
@@ -193,9 +193,12 @@ def stop(name: str, engine: Engine, store: Store, say: Say) -> None:
     """Takes the route away first, then lets the sandbox finish what it has begun; says what had vanished already.
 
     Raises:
-        DeploymentError: There is no such deployment.
+        DeploymentError: There is no such deployment, and no sandbox of an unfinished one.
     """
     with store.locked_deployment(name):
+        if store.find(name) is None and name in unfinished(engine, store):
+            clear(name, engine, store)
+            return
         deployment = store.deployment(name)
         address = deployment.front
         fronts = Fronts(engine, store)
@@ -210,7 +213,30 @@ def stop(name: str, engine: Engine, store: Store, say: Say) -> None:
         with store.locked_front(address.grpc_port):
             store.remove_sandbox_folder(address.grpc_port, name)
             store.remove(name)
-            fronts.close_if_empty(address)
+            fronts.close_if_empty(address.grpc_port)
+
+
+def unfinished(engine: Engine, store: Store) -> tuple[str, ...]:
+    """The names of sandboxes without a deployment: their serve was killed, or is not done.
+
+    The labels are the truth; where the kill came before the container, its folder is there alone.
+    """
+    labelled = engine.labelled({"stopgap.role": "sandbox", "stopgap.state": str(store.folder)})
+    found = store.sandbox_names() | {labels.get("stopgap.name", "") for labels in labelled}
+    return tuple(sorted(found.difference(store.names())))
+
+
+def clear(name: str, engine: Engine, store: Store) -> None:
+    """Takes away what a killed serve left: its sandbox, its sockets' folder, and the front that nobody is behind."""
+    fronts = Fronts(engine, store)
+    engine.remove(sandbox_container(name))
+    for port in store.ports_of(name):
+        with store.locked_front(port):
+            store.remove_sandbox_folder(port, name)
+            others = store.behind(Address(grpc_port=port))
+            if others:
+                fronts.leave(others[0].front)
+            fronts.close_if_empty(port)
 
 
 class Condition(Enum):
@@ -221,6 +247,8 @@ class Condition(Enum):
     RESTARTING = "restarting"
     STOPPING = "stopping"
     DOWN = "down"
+    UNFINISHED = "unfinished"  # a sandbox without a deployment
+    DAMAGED = "damaged"  # a state file that cannot be read
 
 
 @dataclass(frozen=True)

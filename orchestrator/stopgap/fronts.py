@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 
-from stopgap.containment import FrontSpec, front_container
+from stopgap.containment import FrontSpec, front_container, front_memory_mib
 from stopgap.engines.protocol import Engine, Observed, State
 from stopgap.errors import FrontError
 from stopgap.front.admin import Admin, Applied
@@ -31,6 +31,7 @@ class Step(Enum):
     """What may have to be done so that a front routes to the models that it should."""
 
     REMOVE = "remove its container"
+    WIDEN = "give it the memory that the largest messages need"
     PUBLISH = "write its configuration"
     START = "start its container"
     CONFIRM = "wait until the configuration is in force"
@@ -41,7 +42,7 @@ def decide(observed: Observed | None) -> tuple[Step, ...]:
     if observed is None:
         return (Step.PUBLISH, Step.START, Step.CONFIRM)
     if observed.state is State.RUNNING:
-        return (Step.PUBLISH, Step.CONFIRM)
+        return (Step.WIDEN, Step.PUBLISH, Step.CONFIRM)
     return (Step.REMOVE, Step.PUBLISH, Step.START, Step.CONFIRM)
 
 
@@ -96,6 +97,8 @@ class Fronts:
         for step in decide(self.engine.observe(container)):
             if step is Step.REMOVE:
                 self.engine.remove(container)
+            elif step is Step.WIDEN:
+                self.engine.widen(container, front_memory_mib(largest_message_mib(models)))
             elif step is Step.PUBLISH:
                 update = self._publish(address, models)
             elif step is Step.START:
@@ -115,9 +118,8 @@ class Fronts:
         self._confirm(update, front_container(address.grpc_port))
         return True
 
-    def close_if_empty(self, address: Address) -> None:
+    def close_if_empty(self, port: int) -> None:
         """Ends the front that nobody is behind: neither one who is leaving, nor one who is about to join."""
-        port = address.grpc_port
         if any(other.front.grpc_port == port for other in self.store.deployments()) or self.store.has_sandboxes(port):
             return
         container = front_container(port)

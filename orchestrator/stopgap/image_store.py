@@ -24,8 +24,8 @@ class ImageStore(Protocol):
     def import_image(self, tar: Path, tag: str) -> None:
         """Makes an image of one layer from a tar file of a root file system."""
 
-    def drop_images(self, labels: Mapping[str, str], keep: str) -> None:
-        """Removes the images that carry these labels, but for the tag `keep` and those that a container needs."""
+    def drop_images(self, labels: Mapping[str, str], keep: str, older_than_s: float) -> None:
+        """Removes the images of that age with these labels, but for the tag `keep` and those that a container needs."""
 
     def pull_image(self, reference: str) -> bool:
         """False, soon, where no registry gives it."""

@@ -23,6 +23,9 @@ from stopgap.progress import Progress, silent
 
 __all__ = ["ImageStore", "ensure", "tag"]
 
+# What an older stopgap has built, nothing asks for again; but two versions in turn on one machine ask for both.
+DROPPED_AFTER_S = 24 * 3600.0
+
 
 def ensure(
     kind: str,
@@ -82,7 +85,7 @@ def _build(
     if bundle:
         labels["stopgap.bundle"] = bundle.name
     images.build_image(context, wanted, labels)
-    images.drop_images(labels, keep=wanted)  # what an older stopgap has built: nothing asks for its tag again
+    images.drop_images(labels, keep=wanted, older_than_s=DROPPED_AFTER_S)
     return wanted
 
 

@@ -19,6 +19,7 @@ __all__ = ["SANDBOX_UID", "Model", "check_op_library", "find_model"]
 SANDBOX_UID = 65534
 
 GRAPHS = ("saved_model.pb", "saved_model.pbtxt")
+ELF = b"\x7fELF"
 READ_BY_TENSORFLOW = (*GRAPHS, "variables", "assets")
 
 
@@ -155,7 +156,7 @@ def check_op_library(path: Path) -> Path:
     """The resolved path of a library of custom ops.
 
     Raises:
-        ModelError: It is not a file, or the sandbox could not read it.
+        ModelError: It is not a shared library, or the sandbox could not read it.
     """
     library = path.resolve()
     if not library.is_file():
@@ -165,4 +166,18 @@ def check_op_library(path: Path) -> Path:
             f"The sandbox's user ({SANDBOX_UID}) cannot read the op library {path}.",
             f"Let others read it: chmod o+r {shlex.quote(str(library))}",
         )
+    if not begins_as_elf(library):
+        raise ModelError(
+            f"The op library {path} is not a shared library for Linux.",
+            "Give the .so file that the ops were compiled into, for this machine and the bundle's TensorFlow.",
+        )
     return library
+
+
+def begins_as_elf(file: Path) -> bool:
+    """What it says beyond that is judged inside the sandbox."""
+    try:
+        with file.open("rb") as stream:
+            return stream.read(len(ELF)) == ELF
+    except OSError as error:
+        raise ModelError(f"{file} cannot be read: {error.strerror}.") from error

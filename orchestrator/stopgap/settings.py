@@ -15,7 +15,16 @@ import platformdirs
 
 from stopgap.errors import DeploymentError
 
-__all__ = ["Address", "Limits", "ServeSettings", "Timeouts", "check_name", "state_folder"]
+__all__ = [
+    "LONGEST_TIMEOUT_S",
+    "Address",
+    "Limits",
+    "ServeSettings",
+    "Timeouts",
+    "check_name",
+    "check_tag",
+    "state_folder",
+]
 
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,39}")
 # `stopgap-front-<port>` is what a front's container is called, so a model of that name would collide with it.
@@ -51,6 +60,16 @@ def check_name(name: str) -> str:
     if RESERVED.fullmatch(name):
         raise DeploymentError(f"{name!r} cannot be a name.", "front-<number> is what stopgap calls its own containers.")
     return name
+
+
+def check_tag(tag: str) -> str:
+    """Returns `tag`.
+
+    Raises:
+        DeploymentError: No graph can have been saved under it.
+    """
+    require(TAG.fullmatch(tag) is not None, f"{tag!r} cannot be a tag.", "Tags are words such as serve or gpu.")
+    return tag
 
 
 @dataclass(frozen=True)
@@ -96,7 +115,6 @@ class Limits:
     cpus: float = 2.0
     workers: int = 1
     tmp_mib: int = 16
-    open_files: int = 4096
 
     def __post_init__(self) -> None:
         require(
@@ -117,15 +135,24 @@ class Limits:
         return max(1, math.ceil(self.cpus))
 
     @property
+    def connections(self) -> int:
+        """That may meet on one worker: the front opens 64 for each, and all of them may choose the same."""
+        return 64 * self.workers + 16
+
+    @property
+    def open_files(self) -> int:
+        """For one process: its connections, and what a library and a model keep open."""
+        return self.connections + 256
+
+    @property
     def pids(self) -> int:
         """Enough tasks for all pools: TensorFlow aborts when it cannot start a thread.
 
         A worker has its main thread, two pools of `threads`, what a graph starts of its own (tf.data, queue runners;
-        11 were seen on two cores), and a thread for each connection: the front opens 64 for each worker, and all may
-        meet on one. Two workers more than asked for: the retry lane, and one being replaced.
+        11 were seen on two cores), and a thread for each connection. Two workers more than asked for: the retry lane,
+        and one being replaced.
         """
-        connections = 64 * self.workers + 16
-        per_worker = 32 + 4 * self.threads + connections
+        per_worker = 32 + 4 * self.threads + self.connections
         return 16 + (self.workers + 2) * per_worker
 
 
@@ -169,7 +196,7 @@ class ServeSettings:
             f"Choose 1 to {LARGEST_MESSAGE_MIB} MiB.",
         )
         for tag in self.tags:
-            require(TAG.fullmatch(tag) is not None, f"{tag!r} cannot be a tag.", "Tags are words such as serve or gpu.")
+            check_tag(tag)
 
 
 def require(holds: bool, problem: str, remedy: str) -> None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shlex
 import shutil
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
@@ -24,7 +25,7 @@ from filelock import FileLock, Timeout
 from stopgap.errors import DeploymentError
 from stopgap.settings import Address, Limits, Timeouts, check_name, state_folder
 
-__all__ = ["Deployment", "Store"]
+__all__ = ["Damaged", "Deployment", "Store"]
 
 FRONT_LOCK_TIMEOUT_S = 120
 
@@ -67,6 +68,17 @@ class Deployment:
         return replace(self, stopping=True)
 
 
+class Damaged(DeploymentError):
+    """A state file that cannot be read as a deployment: its own name is all that is known of it."""
+
+    def __init__(self, file: Path, error: Exception) -> None:
+        self.name = file.stem
+        super().__init__(
+            f"The state file {file} is damaged ({type(error).__name__}: {error}).",
+            f"Take it away, then what is left of it: rm {shlex.quote(str(file))}; stopgap stop {self.name}",
+        )
+
+
 class Store:
     """Reads and writes the state folder."""
 
@@ -78,13 +90,16 @@ class Store:
         return cls(state_folder())
 
     def deployments(self) -> tuple[Deployment, ...]:
-        """All of them, by name."""
-        try:
-            files = sorted(self._deployments.glob("*.json"))
-        except OSError as error:
-            raise self._unusable(error) from error
-        found = (self._read(file) for file in files)
-        return tuple(deployment for deployment in found if deployment is not None)
+        """All that can be read, by name."""
+        return tuple(found for found in self._all() if isinstance(found, Deployment))
+
+    def damaged(self) -> tuple[Damaged, ...]:
+        """Those that cannot, by name; they keep nobody from going on with the others."""
+        return tuple(found for found in self._all() if isinstance(found, Damaged))
+
+    def names(self) -> tuple[str, ...]:
+        """Of both kinds."""
+        return (*(each.name for each in self.deployments()), *(each.name for each in self.damaged()))
 
     def find(self, name: str) -> Deployment | None:
         return self._read(self._file(check_name(name)))
@@ -93,6 +108,7 @@ class Store:
         """
         Raises:
             DeploymentError: There is none of that name; says which there are.
+            Damaged: Its file cannot be read.
         """
         found = self.find(name)
         if found is None:
@@ -104,7 +120,7 @@ class Store:
         return found
 
     def behind(self, address: Address) -> tuple[Deployment, ...]:
-        """Those that the front at that port has to route to."""
+        """Those that the front at that port has to route to, as far as they can be read."""
         return tuple(
             deployment
             for deployment in self.deployments()
@@ -165,6 +181,19 @@ class Store:
     def remove_sandbox_folder(self, grpc_port: int, name: str) -> None:
         remove_tree(self.sandbox_folder(grpc_port, name))
 
+    def ports_of(self, name: str) -> tuple[int, ...]:
+        """Of the fronts that have a folder for that sandbox, also where no deployment tells."""
+        found = (self.folder / "fronts").glob(f"*/sandboxes/{check_name(name)}")
+        return tuple(int(folder.parents[1].name) for folder in found)
+
+    def sandbox_names(self) -> set[str]:
+        """Of all that have a folder behind any front."""
+        return {folder.name for folder in (self.folder / "fronts").glob("*/sandboxes/*")}
+
+    def has_fronts(self) -> bool:
+        """Whether there is any front's folder: it is made before the first container."""
+        return any((self.folder / "fronts").glob("*"))
+
     def has_sandboxes(self, grpc_port: int) -> bool:
         """Whether any sandbox has its folder there: also one that is only being started."""
         folder = self.front_folder(grpc_port) / "sandboxes"
@@ -220,17 +249,26 @@ class Store:
         self.folder.chmod(0o700)
         folder.mkdir(parents=True, exist_ok=True)
 
+    def _all(self) -> Iterator[Deployment | Damaged | None]:
+        try:
+            files = sorted(self._deployments.glob("*.json"))
+        except OSError as error:
+            raise self._unusable(error) from error
+        return (self._read_or_damaged(file) for file in files)
+
+    def _read_or_damaged(self, file: Path) -> Deployment | Damaged | None:
+        try:
+            return self._read(file)
+        except Damaged as damage:
+            return damage
+
     def _read(self, file: Path) -> Deployment | None:
         try:
             return read(json.loads(file.read_text(encoding="utf-8")))
         except FileNotFoundError:
             return None
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError, DeploymentError) as error:
-            name = file.stem
-            raise DeploymentError(
-                f"The state file {file} is damaged ({type(error).__name__}: {error}).",
-                f"Take it away, then what is left of it: rm {file}; docker rm -f stopgap-{name}",
-            ) from error
+            raise Damaged(file, error) from error
         except OSError as error:
             raise self._unusable(error) from error
 

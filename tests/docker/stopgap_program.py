@@ -44,9 +44,10 @@ class Program:
         )
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
-        # A test run in a shell's background inherits SIGINT ignored, and so would the program; at a terminal it is not.
+        # A test run in a shell's background, or under nohup, inherits signals ignored, and so would the program; at a
+        # terminal they are not.
         return subprocess.Popen(
-            ["env", "--default-signal=INT", *self.command(*arguments)],
+            ["env", "--default-signal=INT,HUP", *self.command(*arguments)],
             env=self.environment(),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -87,11 +87,8 @@ def test_an_op_library_that_is_none(stopgap: Program, tmp_path: Path) -> None:
     assert "missing.so is not a file." in said
     text = tmp_path / "text.so"
     text.write_text("not a library", encoding="utf-8")
-    said = stopgap.refused(
-        "serve", str(RESAMPLER), "--name", "a", "--port", str(stopgap.port), "--op-library", str(text)
-    )
-    assert "error: The model cannot be loaded:" in said
-    assert "text.so" in said
+    said = stopgap.refused("serve", str(RESAMPLER), "--name", "a", "--op-library", str(text))
+    assert f"error: The op library {text} is not a shared library" in said
 
 
 def test_too_little_memory_is_told_with_the_flag_that_helps(stopgap: Program) -> None:
@@ -149,11 +146,12 @@ def test_a_front_of_ours_at_another_address_is_not_joined(stopgap: Program) -> N
     ("options", "said"),
     [
         (("--name", "Bad Name"), "'Bad Name' cannot be a name"),
+        (("--name", "a", "--tags", "se rve"), "'se rve' cannot be a tag"),
         (("--name", "a", "--until", "tomorrow"), "'tomorrow' is not a date"),
         (("--name", "a", "--until", "2020-02-02"), "2020-02-02 has passed"),
     ],
 )
-def test_a_bad_name_or_date_is_wrong_usage(stopgap: Program, options: tuple[str, ...], said: str) -> None:
+def test_a_bad_name_tag_or_date_is_wrong_usage(stopgap: Program, options: tuple[str, ...], said: str) -> None:
     assert said in stopgap.refused("serve", str(RESAMPLER), *options, code=2)
 
 

@@ -34,7 +34,12 @@ def engine(tmp_path: Path) -> Iterator[DockerEngine]:
 def test_superseded_images_go_but_not_the_wanted_one_nor_one_in_use(engine: DockerEngine) -> None:
     container = api().create_container("stopgap/test-drop:used", command="never")
     try:
-        engine.drop_images(LABELS, keep="stopgap/test-drop:new")
+        engine.drop_images(LABELS, keep="stopgap/test-drop:new", older_than_s=0)
         assert [engine.has_image(tag) for tag in TAGS] == [False, True, True]
     finally:
         api().remove_container(container)
+
+
+def test_a_young_image_stays_for_the_other_version_that_has_built_it(engine: DockerEngine) -> None:
+    engine.drop_images(LABELS, keep="stopgap/test-drop:new", older_than_s=3600)
+    assert [engine.has_image(tag) for tag in TAGS] == [True, True, True]

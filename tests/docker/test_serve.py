@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 from stopgap import deployment
 from stopgap.client.channel import ServingChannel
-from stopgap.containment import front_container, sandbox_container
+from stopgap.client.requests import metadata_request, status_request
+from stopgap.containment import front_container, front_memory_mib, sandbox_container
 from stopgap.engines.docker import DockerEngine, connect
 from stopgap.engines.protocol import EngineLimits
 from stopgap.errors import PredictionError
@@ -92,6 +93,30 @@ def test_a_second_model_joins_and_leaves_without_a_restart(stopgap: Program) -> 
     assert (still["Id"], still["State"]["StartedAt"]) == (front["Id"], front["State"]["StartedAt"])
     assert stopgap.run("stop", "lsh").returncode == 0
     assert stopgap.leftovers() == []
+
+
+def test_an_unknown_model_is_told_with_the_version_that_was_asked_for(stopgap: Program) -> None:
+    stopgap.serve(RESAMPLER, "stn")
+    with ServingChannel(f"127.0.0.1:{stopgap.port}") as channel:
+        for version, said in ((None, r"Latest\(nobody\)"), (2**53 + 1, rf"Specific\(nobody, {2**53 + 1}\)")):
+            with pytest.raises(PredictionError, match=f"NOT_FOUND: Servable not found for request: {said}"):
+                channel.metadata(metadata_request("nobody", version), timeout_s=10)
+        with pytest.raises(PredictionError, match="Could not find version 3 of model nobody"):
+            channel.status(status_request("nobody", 3), timeout_s=10)
+
+
+def test_a_model_with_larger_messages_brings_the_front_the_memory_for_them(stopgap: Program) -> None:
+    stopgap.serve(RESAMPLER, "stn")
+    assert memory_limit_mib(front_container(stopgap.port)) == front_memory_mib(128)
+    stopgap.serve(HYPERPLANES, "lsh", "--max-message-mib", "256")
+    assert memory_limit_mib(front_container(stopgap.port)) == front_memory_mib(256)
+    assert stopgap.answers("stn")
+
+
+def memory_limit_mib(container: str) -> int:
+    limits = api().inspect_container(container)["HostConfig"]
+    assert limits["Memory"] == limits["MemorySwap"]
+    return int(limits["Memory"]) >> 20
 
 
 def test_two_serves_at_once_do_not_fight(stopgap: Program) -> None:
@@ -176,7 +201,38 @@ def test_what_a_killed_serve_left_does_not_block_the_next(stopgap: Program) -> N
     assert stopgap.answers("stn")
 
 
-@pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize("asked", ["slow", "--all"])
+def test_what_a_killed_serve_left_is_seen_and_can_be_stopped(stopgap: Program, asked: str) -> None:
+    model = counting_loop(stopgap.state.parent / "slow", at_least=10**8)
+    serving = stopgap.start("serve", str(model), "--name", "slow", "--port", str(stopgap.port))
+    wait_until(lambda: "stopgap-slow" in stopgap.leftovers(), timeout_s=600)
+    serving.kill()
+    serving.communicate()
+    assert stopgap.status("slow") == {"name": "slow", "state": "unfinished"}
+    done = stopgap.run("status")
+    assert "unfinished" in done.stdout
+    assert "stopgap stop slow" in done.stderr
+    assert "There is no deployment 'solw'" in stopgap.refused("stop", "slow", "solw")
+    done = stopgap.run("stop", asked)
+    assert (done.returncode, done.stdout) == (0, "stopped slow\n"), done.stderr
+    assert stopgap.leftovers() == []
+
+
+def test_a_damaged_state_file_keeps_nobody_from_the_others(stopgap: Program) -> None:
+    stopgap.serve(RESAMPLER, "stn")
+    damaged = stopgap.state / "deployments" / "broken.json"
+    damaged.write_text("{", encoding="utf-8")
+    stopgap.serve(HYPERPLANES, "lsh")
+    assert stopgap.answers("stn")
+    assert "damaged" in stopgap.run("status").stdout
+    done = stopgap.run("stop", "--all")
+    assert (done.returncode, done.stdout) == (1, "stopped lsh\nstopped stn\n")
+    assert f"{damaged} is damaged" in done.stderr
+    damaged.unlink()
+    assert stopgap.leftovers() == []
+
+
+@pytest.mark.parametrize(("sent", "code"), [(signal.SIGHUP, 129), (signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_an_interrupted_serve_leaves_nothing(stopgap: Program, sent: signal.Signals, code: int) -> None:
     # Its load takes as long as its deadline lets it: the graph counts in the warm-up.
     model = counting_loop(stopgap.state.parent / "slow", at_least=10**8)

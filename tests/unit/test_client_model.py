@@ -12,7 +12,7 @@ from stopgap.client.channel import ServingChannel
 from stopgap.client.model import RemoteModel
 from stopgap.client.requests import predict_request, status_request
 from stopgap.client.signatures import signatures_in
-from stopgap.client.status import remedies
+from stopgap.client.status import REMEDIES
 from stopgap.errors import PredictionError
 from stopgap_protos import tensor_pb2
 from stopgap_protos.saved_model_pb2 import SignatureDef, TensorInfo
@@ -132,7 +132,7 @@ def test_a_proxy_of_the_environment_is_not_asked_for_this_machine(
 
 
 def test_every_status_has_its_remedy_or_needs_none() -> None:
-    assert remedies().keys() == set(grpc.StatusCode)
+    assert REMEDIES.keys() == set(grpc.StatusCode)
 
 
 def test_a_sparse_input_travels_as_its_three_parts() -> None:

@@ -17,7 +17,7 @@ SANDBOX = SandboxSpec(
     state=Path("/state"),
     model=Model(Path("/models/ranker/7"), 7),
     sockets=Path("/state/fronts/8500/sandboxes/ranker"),
-    limits=Limits(memory_mib=512, cpus=1.5, workers=2, tmp_mib=8, open_files=2048),
+    limits=Limits(memory_mib=512, cpus=1.5, workers=2, tmp_mib=8),
     timeouts=Timeouts(load_s=30, run_s=20, drain_s=10),
     tags=("serve", "gpu"),
     op_libraries=(Path("/ops/a.so"), Path("/other/a.so")),
@@ -73,7 +73,7 @@ def test_a_sandbox_has_its_limits(argument: str, value: object) -> None:
 
 def test_a_sandbox_writes_no_core_and_no_large_file() -> None:
     limits = {limit["Name"]: (limit["Soft"], limit["Hard"]) for limit in arguments(SANDBOX).host["ulimits"]}
-    assert limits == {"nofile": (2048, 2048), "core": (0, 0), "fsize": (8 << 20, 8 << 20)}
+    assert limits == {"nofile": (400, 400), "core": (0, 0), "fsize": (8 << 20, 8 << 20)}
 
 
 def test_a_sandbox_writes_to_its_sockets_alone() -> None:

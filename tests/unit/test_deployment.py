@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import cast
 
 import pytest
-from stopgap.deployment import Condition, check_engine, condition
+from stopgap.deployment import Condition, check_engine, condition, unfinished
 from stopgap.engines.protocol import Engine, EngineLimits, Observed, State
 from stopgap.errors import (
     BundleError,
@@ -27,7 +27,7 @@ from stopgap.ports import check_port_free
 from stopgap.printable import printable
 from stopgap.readiness import Ready, death, read_ready
 from stopgap.settings import Address, Limits, ServeSettings
-from stopgap.store import Deployment
+from stopgap.store import Deployment, Store
 from stopgap.undo import Undo
 
 from tests.unit.test_containment import SANDBOX as SPEC
@@ -44,7 +44,7 @@ def seen(state: State) -> Observed:
     ("observed", "steps"),
     [
         (None, (Step.PUBLISH, Step.START, Step.CONFIRM)),
-        (seen(State.RUNNING), (Step.PUBLISH, Step.CONFIRM)),
+        (seen(State.RUNNING), (Step.WIDEN, Step.PUBLISH, Step.CONFIRM)),
         (seen(State.CREATED), (Step.REMOVE, Step.PUBLISH, Step.START, Step.CONFIRM)),
         (seen(State.EXITED), (Step.REMOVE, Step.PUBLISH, Step.START, Step.CONFIRM)),
         (seen(State.RESTARTING), (Step.REMOVE, Step.PUBLISH, Step.START, Step.CONFIRM)),
@@ -71,6 +71,26 @@ def test_a_condition_is_what_was_seen(
     deployment: Deployment, state: State | None, answers: bool, reachable: bool, expected: Condition
 ) -> None:
     assert condition(deployment, state, answers=answers, reachable=reachable) is expected
+
+
+class LabelledEngine:
+    """Its containers are sandboxes of these names."""
+
+    def __init__(self, *names: str) -> None:
+        self._names = names
+
+    def labelled(self, labels: dict[str, str]) -> tuple[dict[str, str], ...]:
+        assert labels["stopgap.role"] == "sandbox"
+        return tuple({**labels, "stopgap.name": name} for name in self._names)
+
+
+def test_a_sandbox_or_its_folder_without_a_deployment_is_unfinished(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    store.put(RANKER)
+    store.make_sandbox_folder(8500, "ranker")
+    store.make_sandbox_folder(8500, "early")
+    engine = cast("Engine", LabelledEngine("ranker", "late"))
+    assert unfinished(engine, store) == ("early", "late")
 
 
 def wanted(limits: Limits) -> ServeSettings:

@@ -80,6 +80,14 @@ def test_only_a_model_that_changes_nothing_is_asked_again() -> None:
     assert "retry_policy" not in routes["counter"]
 
 
+def test_a_version_of_an_unknown_model_is_told_before_the_model_alone() -> None:
+    routes = parsed()["rds.json"]["resources"][0]["virtual_hosts"][0]["routes"]
+    texts = [value for value in every_value(routes) if isinstance(value, str) and "%REQ(x-stopgap-model)%" in value]
+    predict = [text for text in texts if text.startswith("Servable")]
+    assert predict[0].endswith("Specific(%REQ(x-stopgap-model)%, %REQ(x-stopgap-version)%)")
+    assert predict[-1].endswith("Latest(%REQ(x-stopgap-model)%)")
+
+
 def test_no_deadline_is_set_but_the_callers() -> None:
     for route in routes_to_models(parsed(RANKER, COUNTER)).values():
         assert route["timeout"] == "0s"

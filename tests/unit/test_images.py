@@ -41,7 +41,8 @@ class Shelf:
         assert tar.is_file()
         self.tags.add(tag)
 
-    def drop_images(self, labels: Mapping[str, str], keep: str) -> None:
+    def drop_images(self, labels: Mapping[str, str], keep: str, older_than_s: float) -> None:
+        assert older_than_s >= 24 * 3600
         kind = labels["stopgap.image"]
         self.tags = {tag for tag in self.tags if tag == keep or not tag.startswith(f"stopgap/{kind}:")}
 

@@ -141,7 +141,7 @@ def test_a_pipe_in_a_model_is_refused_and_not_waited_for(tmp_path: Path) -> None
         find_model(model)
 
 
-def test_an_op_library_is_a_readable_file(tmp_path: Path) -> None:
+def test_an_op_library_is_a_readable_shared_library(tmp_path: Path) -> None:
     library = tmp_path / "ops.so"
     with pytest.raises(ModelError, match="is not a file"):
         check_op_library(library)
@@ -150,4 +150,7 @@ def test_an_op_library_is_a_readable_file(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="cannot read the op library"):
         check_op_library(library)
     library.chmod(0o644)
+    with pytest.raises(ModelError, match=r"ops\.so is not a shared library"):
+        check_op_library(library)
+    library.write_bytes(b"\x7fELF")
     assert check_op_library(library) == library

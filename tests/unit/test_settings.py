@@ -65,6 +65,13 @@ def test_more_workers_and_threads_get_more_tasks() -> None:
     assert Limits(workers=1, cpus=1).pids < Limits(workers=1, cpus=8).pids < Limits(workers=4, cpus=8).pids
 
 
+@pytest.mark.parametrize("workers", [1, 64])
+def test_a_worker_can_open_all_of_its_connections_and_still_its_files(workers: int) -> None:
+    limits = Limits(workers=workers)
+    assert limits.open_files - limits.connections >= 256
+    assert limits.pids > limits.connections
+
+
 def test_timeouts_have_bounds() -> None:
     with pytest.raises(DeploymentError, match="load timeout of 0 s"):
         Timeouts(load_s=0)

@@ -87,7 +87,27 @@ def test_a_damaged_file_is_named(store: Store, content: str) -> None:
     file = store.folder / "deployments" / "ranker.json"
     file.write_text(content, encoding="utf-8")
     with pytest.raises(DeploymentError, match=str(file)):
-        store.deployments()
+        store.deployment("ranker")
+
+
+def test_a_damaged_file_keeps_nobody_from_the_others(store: Store) -> None:
+    store.put(RANKER)
+    (store.folder / "deployments" / "broken.json").write_text("{", encoding="utf-8")
+    assert store.deployments() == (RANKER,)
+    assert store.deployment("ranker") == RANKER
+    (damage,) = store.damaged()
+    assert damage.name == "broken"
+    assert "broken.json; stopgap stop broken" in damage.remedy
+
+
+def test_a_sandbox_is_found_by_its_folder(store: Store) -> None:
+    assert not store.has_fronts()
+    store.make_sandbox_folder(8500, "ranker")
+    assert store.has_fronts()
+    assert store.sandbox_names() == {"ranker"}
+    assert (store.ports_of("ranker"), store.ports_of("other")) == ((8500,), ())
+    with pytest.raises(DeploymentError, match="cannot be a name"):
+        store.ports_of("../..")
 
 
 def test_nobody_else_gets_into_the_state_folder(store: Store) -> None:

@@ -7,10 +7,10 @@ from datetime import date
 import click
 
 from stopgap.errors import DeploymentError
-from stopgap.settings import check_name
+from stopgap.settings import LONGEST_TIMEOUT_S, check_name, check_tag
 from stopgap.sunset import parse_sunset
 
-__all__ = ["deployment_name", "sunset", "tags"]
+__all__ = ["deployment_name", "sunset", "tags", "timeout"]
 
 
 def deployment_name(_context: click.Context, _parameter: click.Parameter, text: str) -> str:
@@ -36,7 +36,17 @@ def tags(_context: click.Context, _parameter: click.Parameter, text: str) -> tup
         raise click.BadParameter(
             "At least one tag is needed; models that were written to be served have the tag serve."
         )
-    return words
+    try:
+        return tuple(check_tag(word) for word in words)
+    except DeploymentError as error:
+        raise usage(error) from error
+
+
+def timeout(_context: click.Context, _parameter: click.Parameter, seconds: float) -> float:
+    """More than nothing and at most a day: so, neither NaN nor infinity."""
+    if not 0 < seconds <= LONGEST_TIMEOUT_S:
+        raise click.BadParameter(f"{seconds} s cannot be; choose more than 0 and at most {LONGEST_TIMEOUT_S}.")
+    return seconds
 
 
 def usage(error: DeploymentError) -> click.BadParameter:

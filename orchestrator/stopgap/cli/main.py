@@ -23,7 +23,7 @@ __all__ = ["cli", "main"]
 
 EXIT_ERROR = 1
 EXIT_INTERRUPTED = 130
-EXIT_TERMINATED = 143
+EXIT_SIGNALLED = 128  # and the signal's number, as shells have it
 
 
 class LifeOrder(click.Group):
@@ -44,8 +44,10 @@ for command in (serve, predict, status, logs, stop, bundle):
 
 
 def main() -> NoReturn:
-    """The console script: 0 done, 1 went wrong, 2 wrong usage, 130 interrupted."""
+    """The console script: 0 done, 1 went wrong, 2 wrong usage, 129, 130 or 143 hung up, interrupted or terminated."""
     signal.signal(signal.SIGTERM, terminate)
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as nohup leaves it
+        signal.signal(signal.SIGHUP, terminate)
     try:
         sys.exit(cli.main(standalone_mode=False) or 0)
     except click.ClickException as error:
@@ -61,4 +63,5 @@ def main() -> NoReturn:
 
 def terminate(number: int, frame: FrameType | None) -> NoReturn:  # noqa: ARG001 - a signal handler's signature
     """As an exception, so that a half-started sandbox is cleaned away."""
-    sys.exit(EXIT_TERMINATED)
+    signal.signal(number, signal.SIG_IGN)  # a terminal that closes says so twice: the kernel, then the shell
+    sys.exit(EXIT_SIGNALLED + number)

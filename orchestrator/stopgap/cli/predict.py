@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 import numpy as np
 
+from stopgap.cli.arguments import timeout
 from stopgap.cli.output import print_table
 from stopgap.client.answer_files import readable, to_json
 from stopgap.client.channel import ServingChannel
@@ -43,7 +44,8 @@ _FIRST_VALUES = 6
 @click.option(
     "--timeout",
     "timeout_s",
-    type=click.FloatRange(min=0, min_open=True),
+    type=float,
+    callback=timeout,
     default=60.0,
     show_default=True,
     metavar="S",
@@ -60,11 +62,12 @@ def predict(
     timeout_s: float,
     address: str | None,
 ) -> None:
-    r"""Ask the model NAME for a prediction.
+    """Ask the model NAME for a prediction.
 
-    \b
     JSON is {"inputs": {"NAME": VALUE, …}} or {"NAME": VALUE, …}; bytes are {"b64": "…"}.
+
     In an .npz, strings are S or U arrays; an array NAME@len tells the lengths of strings that end in NUL bytes.
+
     A bfloat16 is a uint16 of its bits in an .npz, and a number elsewhere.
     """
     shown_as = format_ or _format_for(output)

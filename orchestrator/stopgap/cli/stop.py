@@ -1,4 +1,4 @@
-"""`stopgap stop`: ends deployments, and leaves nothing of them."""
+"""`stopgap stop`: ends deployments, also those that a killed serve never finished, and leaves nothing of them."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ def stop(names: tuple[str, ...], everything: bool) -> None:
     if bool(names) == everything:
         raise click.UsageError("Give one name or more, or --all.")
     store = Store.default()
-    wanted = tuple(each.name for each in store.deployments()) if everything else tuple(dict.fromkeys(names))
+    engine = engines.chosen()
+    unfinished = deployment.unfinished(engine, store)
+    for name in set(names).difference(unfinished):
+        store.deployment(name)  # a wrong name stops nothing
+    wanted = (*store.names(), *unfinished) if everything else tuple(dict.fromkeys(names))
     if not wanted:
         click.echo("Nothing is being served.", err=True)
-        return
-    for name in names:
-        store.deployment(name)  # a wrong name stops nothing
-    engine = engines.chosen()
     failed = False
     with reporter() as report:
         for name in wanted:

@@ -9,7 +9,7 @@ import grpc
 from stopgap.errors import PredictionError
 from stopgap.printable import printable
 
-__all__ = ["FAILED_PRECONDITION", "INTERNAL", "INVALID_ARGUMENT", "RESOURCE_EXHAUSTED", "remedies", "to_error"]
+__all__ = ["FAILED_PRECONDITION", "INTERNAL", "INVALID_ARGUMENT", "REMEDIES", "RESOURCE_EXHAUSTED", "to_error"]
 
 INVALID_ARGUMENT: Final = 3
 RESOURCE_EXHAUSTED: Final = 8
@@ -19,7 +19,7 @@ INTERNAL: Final = 13
 _ASK_THE_LOGS = "The model's log may tell more: stopgap logs NAME."
 
 # What to do, by code; total over grpc.StatusCode. Where the text of the refusal is all there is to say, nothing.
-_REMEDIES = {
+REMEDIES = {
     grpc.StatusCode.OK: "",
     grpc.StatusCode.CANCELLED: "",
     grpc.StatusCode.UNKNOWN: _ASK_THE_LOGS,
@@ -40,15 +40,10 @@ _REMEDIES = {
 }
 
 
-def remedies() -> dict[grpc.StatusCode, str]:
-    """What to do about each status code."""
-    return dict(_REMEDIES)
-
-
 def to_error(error: grpc.RpcError, address: str) -> PredictionError:
     """The refusal of a call to `address`; its text may be a sandbox's, so it is made fit for a terminal."""
     code, details = (error.code(), error.details()) if isinstance(error, grpc.Call) else (None, None)
     code = code or grpc.StatusCode.UNKNOWN
     text = printable(details or "no reason was given")
     number: int = code.value[0]
-    return PredictionError(f"{address} answered {code.name}: {text}", number, _REMEDIES[code])
+    return PredictionError(f"{address} answered {code.name}: {text}", number, REMEDIES[code])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ from docker.errors import APIError, BuildError, DockerException, ImageNotFound, 
 from docker.utils import kwargs_from_env
 from docker.utils.json_stream import json_stream
 
-from stopgap.containment import KEPT, ContainerSpec, arguments
+from stopgap.containment import KEPT, MIB, ContainerSpec, arguments
 from stopgap.engines.protocol import EngineLimits, Observed, State
 from stopgap.errors import EngineError, ImageError
 
@@ -198,6 +199,12 @@ class DockerEngine:
         with self._translated():
             self._api.update_container(container, restart_policy=KEPT)
 
+    def widen(self, container: str, memory_mib: int) -> None:
+        wanted = memory_mib * MIB
+        with self._translated():
+            if self._api.inspect_container(container)["HostConfig"]["Memory"] < wanted:
+                self._api.update_container(container, mem_limit=wanted, memswap_limit=wanted)
+
     def stop(self, container: str, timeout_s: int) -> None:
         with self._translated(), contextlib.suppress(NotFound):
             self._api.stop(container, timeout=timeout_s)
@@ -209,6 +216,11 @@ class DockerEngine:
             except NotFound:
                 return False
         return True
+
+    def labelled(self, labels: Mapping[str, str]) -> tuple[Mapping[str, str], ...]:
+        with self._translated():
+            found = self._api.containers(all=True, filters={"label": written_labels(labels)})
+        return tuple(dict(container["Labels"] or {}) for container in found)
 
     def observe(self, container: str) -> Observed | None:
         with self._translated():
@@ -294,11 +306,12 @@ class DockerEngine:
         if '"error"' in answer:
             raise trouble(DockerException(answer), str(self._endpoint))
 
-    def drop_images(self, labels: Mapping[str, str], keep: str) -> None:
-        wanted = [f"{name}={value}" for name, value in labels.items()]
+    def drop_images(self, labels: Mapping[str, str], keep: str, older_than_s: float) -> None:
+        latest = time.time() - older_than_s
         with self._translated():
-            images = self._api.images(filters={"label": wanted})
-            for tag in {tag for image in images for tag in image["RepoTags"] or ()} - {keep}:
+            images = self._api.images(filters={"label": written_labels(labels)})
+            old = [image for image in images if image["Created"] <= latest]
+            for tag in {tag for image in old for tag in image["RepoTags"] or ()} - {keep}:
                 with contextlib.suppress(APIError):  # a container needs it, or somebody was faster
                     self._api.remove_image(tag)
 
@@ -328,6 +341,10 @@ class DockerEngine:
 
     def _translated(self) -> contextlib.AbstractContextManager[None]:
         return translated(str(self._endpoint))
+
+
+def written_labels(labels: Mapping[str, str]) -> list[str]:
+    return [f"{name}={value}" for name, value in labels.items()]
 
 
 def memory_in_use(statistics: Mapping[str, Any]) -> float | None:

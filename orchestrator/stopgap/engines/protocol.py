@@ -76,11 +76,17 @@ class Engine(ImageStore, Protocol):
     def keep(self, container: str) -> None:
         """From now on the container is brought back whenever it ends, also after a reboot."""
 
+    def widen(self, container: str, memory_mib: int) -> None:
+        """Raises its memory limit to that; never lowers it, since what is in use cannot be taken back."""
+
     def stop(self, container: str, timeout_s: int) -> None:
         """Asks it to end (SIGTERM) and insists (SIGKILL) after `timeout_s`; one that is gone already is fine."""
 
     def remove(self, container: str) -> bool:
         """Ends and removes it; False where there was none."""
+
+    def labelled(self, labels: Mapping[str, str]) -> tuple[Mapping[str, str], ...]:
+        """All labels of each container that carries these, running or not."""
 
     def observe(self, container: str) -> Observed | None:
         """None where there is none."""

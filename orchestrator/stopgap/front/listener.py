@@ -1,4 +1,4 @@
-"""Envoy's gRPC listener: reads `model_spec.name` out of each request so that the routes can choose by it."""
+"""Envoy's gRPC listener: reads `model_spec`'s name and version out of each request for the routes."""
 
 from __future__ import annotations
 
@@ -8,16 +8,17 @@ from typing import Any
 from stopgap.front.clusters import FRAME_BYTES
 from stopgap.front.descriptor import descriptor_set, methods
 from stopgap.front.replies import local_replies
-from stopgap.front.routes import MODEL_HEADER
+from stopgap.front.routes import MODEL_HEADER, VERSION_HEADER
 from stopgap.front.settings import FrontSettings
 
 __all__ = ["GRPC_LISTENER", "grpc_listener"]
 
 GRPC_LISTENER = "grpc"
+_NAME, _VERSION = "model_spec.name", "model_spec.version.value"
 _NOBODY = "192.0.2.0"  # from the block that RFC 5737 keeps for documentation
 
 # The route was chosen before the message was read, hence clearRouteCache.
-_NAME_TO_HEADER = f"""
+_SPEC_TO_HEADERS = f"""
 local function encoded(name)
   return (string.gsub(string.sub(name, 1, 1024), "[^A-Za-z0-9._-]", function(c)
     return string.format("%%%02X", string.byte(c))
@@ -27,11 +28,17 @@ end
 function envoy_on_request(handle)
   local headers = handle:headers()
   headers:remove("{MODEL_HEADER}")
+  headers:remove("{VERSION_HEADER}")
   local extracted = handle:streamInfo():dynamicMetadata():get("envoy.filters.http.grpc_field_extraction")
-  local names = extracted and extracted["model_spec.name"]
+  local names = extracted and extracted["{_NAME}"]
   local name = names and names[1]
   if name and name ~= "" then
     headers:add("{MODEL_HEADER}", encoded(name))
+  end
+  local versions = extracted and extracted["{_VERSION}"]
+  local version = versions and versions[1]
+  if version then  -- none for version 0 either: on the wire its wrapper is empty, and nothing is extracted
+    headers:add("{VERSION_HEADER}", tostring(version))
   end
   handle:clearRouteCache()
 end
@@ -80,7 +87,7 @@ def _connection_manager(settings: FrontSettings, route_config: str, routes_sourc
         # take as long as its caller allows.
         "stream_idle_timeout": "60s",
         "request_headers_timeout": "10s",
-        "http_filters": [_field_extraction(), _name_to_header(), _router()],
+        "http_filters": [_field_extraction(), _spec_to_headers(), _router()],
         "local_reply_config": local_replies(settings),
     }
 
@@ -98,19 +105,19 @@ def _field_extraction() -> dict[str, Any]:
             "@type": f"type.googleapis.com/{extraction}",
             "descriptor_set": {"inline_bytes": base64.b64encode(descriptor_set()).decode("ascii")},
             "extractions_by_method": {
-                method[1:].replace("/", "."): {"request_field_extractions": {"model_spec.name": {}}}
+                method[1:].replace("/", "."): {"request_field_extractions": {_NAME: {}, _VERSION: {}}}
                 for method in methods()
             },
         },
     }
 
 
-def _name_to_header() -> dict[str, Any]:
+def _spec_to_headers() -> dict[str, Any]:
     return {
         "name": "envoy.filters.http.lua",
         "typed_config": {
             "@type": "type.googleapis.com/envoy.extensions.filters.http.lua.v3.Lua",
-            "default_source_code": {"inline_string": _NAME_TO_HEADER},
+            "default_source_code": {"inline_string": _SPEC_TO_HEADERS},
         },
     }
 

@@ -42,7 +42,7 @@ def local_replies(settings: FrontSettings) -> dict[str, Any]:
             _reply(
                 _flags("UF", "UH", "NC"),
                 _UNAVAILABLE,
-                "The model's sandbox cannot be reached; it may be starting again.",
+                "The model's sandbox does not take this request: it is starting again, or has more than it can do.",
             ),
             _reply(_flags("UO"), _UNAVAILABLE, "Too many requests are waiting for this model."),
         ]

@@ -1,8 +1,8 @@
 """Envoy's routes: which cluster a request goes to, and what is said to a request that none of them can take.
 
 A request is routed by the header `x-stopgap-model`, which the listener takes from `model_spec.name` and
-percent-encodes as gRPC does its messages. The texts are TF Serving's own (server_core.cc, basic_manager.cc,
-get_model_status_impl.cc at 1.15).
+percent-encodes as gRPC does its messages; beside it is `x-stopgap-version` where a version was asked for. The texts are
+TF Serving's own (server_core.cc, basic_manager.cc, get_model_status_impl.cc at 1.15).
 """
 
 from __future__ import annotations
@@ -13,9 +13,10 @@ from typing import Any
 from stopgap.front.descriptor import methods
 from stopgap.front.settings import Upstream
 
-__all__ = ["MODEL_HEADER", "route_configuration"]
+__all__ = ["MODEL_HEADER", "VERSION_HEADER", "route_configuration"]
 
 MODEL_HEADER = "x-stopgap-model"
+VERSION_HEADER = "x-stopgap-version"
 _GET_MODEL_STATUS = "/tensorflow.serving.ModelService/GetModelStatus"
 
 _INVALID_ARGUMENT = 3
@@ -34,6 +35,7 @@ def route_configuration(name: str, upstreams: Iterable[Upstream]) -> dict[str, A
                 "domains": ["*"],
                 "routes": [
                     *(_to_model(upstream) for upstream in upstreams),
+                    *(_unknown_version(method) for method in methods()),
                     *(_unknown_model(method) for method in methods()),
                     *(_no_model(method) for method in methods()),
                     _unknown_method(),
@@ -57,7 +59,7 @@ def _to_model(upstream: Upstream) -> dict[str, Any]:
             "max_stream_duration": {"grpc_timeout_header_max": "0s"},
             **({"retry_policy": _once_more()} if upstream.retried else {}),
         },
-        "request_headers_to_remove": [MODEL_HEADER],
+        "request_headers_to_remove": [MODEL_HEADER, VERSION_HEADER],
     }
 
 
@@ -75,6 +77,18 @@ def _once_more() -> dict[str, Any]:
         ],
         "host_selection_retry_max_attempts": 5,
     }
+
+
+def _unknown_version(method: str) -> dict[str, Any]:
+    """Of an unknown model: a known one's worker tells of its versions itself."""
+    name, version = f"%REQ({MODEL_HEADER})%", f"%REQ({VERSION_HEADER})%"
+    text = (
+        f"Could not find version {version} of model {name}"
+        if method == _GET_MODEL_STATUS
+        else f"Servable not found for request: Specific({name}, {version})"
+    )
+    present = [{"name": header, "present_match": True} for header in (MODEL_HEADER, VERSION_HEADER)]
+    return _grpc_answer({"path": method, "grpc": {}, "headers": present}, _NOT_FOUND, text)
 
 
 def _unknown_model(method: str) -> dict[str, Any]:
