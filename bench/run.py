@@ -58,7 +58,7 @@ def main() -> int:
                 "bare_caller_thread": lambda: bare.latencies_us(CALLS, in_callers_thread=True),
                 "socket": lambda: socket_latencies_us(deployed.socket, deployed.request, CALLS),
                 "front_grpc": lambda: latencies_us(deployed.address, deployed.request, CALLS),
-                "front_grpc_published_port": lambda: latencies_us(published.address, published.request, CALLS),
+                "front_published": lambda: latencies_us(published.address, published.request, CALLS),
             },
             console,
         )

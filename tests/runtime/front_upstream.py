@@ -24,6 +24,7 @@ class Worker(http.server.BaseHTTPRequestHandler):
     """Keeps its connections open; each has a thread of its own."""
 
     protocol_version = "HTTP/1.1"
+    wbufsize = 1 << 20  # a small answer leaves in one piece, as the runtime's does: else a death could cut it in two
 
     def do_GET(self) -> None:
         self.send_response(200)
