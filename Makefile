@@ -12,18 +12,27 @@ PROTO_FILES := $(wildcard protos/stopgap_protos/*.proto)
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help setup system demo test lint format bench protos protos-check lock clean
+.PHONY: help setup system tools demo test test-hostile test-chaos fuzz lint format bench performance dist docs protos protos-check lock clean
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-setup: system $(INSTALLED) ## Install what is needed: system packages (as root) and .venv, with .venv/bin/stopgap
+setup: system $(INSTALLED) ## Install what is needed: an engine (as root) and .venv, with .venv/bin/stopgap
 
-demo: setup ## A contrib model that TensorFlow 2 refuses answers from a sandbox; ENGINE=docker make demo chooses its engine
+demo: setup ## A contrib model that TensorFlow 2 refuses answers from a sandbox; ENGINE=bubblewrap make demo chooses its engine
 	$(VENV)/bin/python tools/demo.py $(ARGS)
 
-test: setup lint protos-check ## Lint, types and all tests; ARGS="-k name" for some, REQUIRE_ENGINES=docker to insist
+test: tools setup lint protos-check ## Lint, types, all tests; ARGS="-k name" for some, REQUIRE_ENGINES=docker and REQUIRE_PYTHONS=3.9 to insist
 	$(VENV)/bin/python -m pytest $(ARGS)
+
+fuzz: $(INSTALLED) ## Look for inputs that break a decoder, guided by coverage; ARGS="--seconds 3600 json grpc" for longer, for some
+	PYTHONPATH=images/runtime $(VENV)/bin/python -m tests.fuzz run $(ARGS)
+
+test-hostile: tools setup ## All hostile models and requests, on every wall that is here; make test tries the core set
+	HOSTILE=all $(VENV)/bin/python -m pytest tests/hostile $(ARGS)
+
+test-chaos: tools setup ## Five minutes of faults under load, on every engine that is here; make test has 40 seconds
+	CHAOS_SECONDS=300 $(VENV)/bin/python -m pytest -s tests/chaos $(ARGS)
 
 lint: $(INSTALLED) ## Style and types
 	$(VENV)/bin/ruff check .
@@ -34,8 +43,17 @@ format: $(INSTALLED) ## Lay out the code as `make lint` wants it
 	$(VENV)/bin/ruff check --fix-only .
 	$(VENV)/bin/ruff format .
 
-bench: setup ## Measure: bare call, socket, front, eight callers
+bench: tools setup ## Measure: bare call, socket, front, callers, copies, memory, starts; bounds missed are a failure
 	$(VENV)/bin/python bench/run.py $(ARGS)
+
+performance: $(INSTALLED) ## Write docs/performance.md and its picture from the latest run of make bench
+	$(VENV)/bin/python tools/performance_page.py
+
+dist: $(INSTALLED) ## Build the sdist, and from it the wheel, into dist/
+	$(VENV)/bin/python -m build --no-isolation --outdir dist .
+
+docs: $(INSTALLED) ## Write the generated pages in docs/ anew from the code
+	PYTHONPATH=images/runtime $(VENV)/bin/python -m tools.pages
 
 protos: $(PROTOC)/.installed ## Generate protos/stopgap_protos/*_pb2.py anew from the .proto files
 	cd protos && ../$(PROTOC)/bin/python -m grpc_tools.protoc -I . --python_out=. --pyi_out=. $(PROTO_FILES:protos/%=%)
@@ -49,8 +67,9 @@ protos-check: $(PROTOC)/.installed ## Check that the committed generated code is
 	done
 
 # UPGRADE=--upgrade takes newer versions; without it only what the .in files ask for changes.
-COMPILE = $(LOCKER)/bin/uv pip compile --quiet --generate-hashes --no-header --no-emit-index-url \
-	--no-emit-find-links --python-version 3.11 --python-platform x86_64-manylinux_2_31 $(UPGRADE)
+COMPILE_FOR = $(LOCKER)/bin/uv pip compile --quiet --generate-hashes --no-header --no-emit-index-url \
+	--no-emit-find-links --python-platform x86_64-manylinux_2_31 $(UPGRADE) --python-version
+COMPILE = $(COMPILE_FOR) 3.11
 
 lock: $(LOCKER)/.installed ## Lock every dependency by hash; UPGRADE=--upgrade for newer versions
 	$(COMPILE) pyproject.toml requirements/dev.in -o requirements/dev.txt
@@ -59,13 +78,22 @@ lock: $(LOCKER)/.installed ## Lock every dependency by hash; UPGRADE=--upgrade f
 	$(COMPILE) requirements/front.in -o images/front/requirements.txt
 	$(COMPILE) requirements/protoc.in -o requirements/protoc.txt
 	$(COMPILE) requirements/lock.in -o requirements/lock.txt
+	$(COMPILE_FOR) 3.7 requirements/handwritten_py37.in -o requirements/handwritten_py37.txt
+	$(COMPILE_FOR) 3.9 --resolution lowest-direct pyproject.toml requirements/pythons.in -o requirements/python3.9.txt
+	$(COMPILE_FOR) 3.10 pyproject.toml requirements/pythons.in requirements/python3.10.in -o requirements/python3.10.txt
+	$(COMPILE_FOR) 3.12 pyproject.toml requirements/pythons.in requirements/python3.12.in -o requirements/python3.12.txt
+	$(COMPILE_FOR) 3.13 pyproject.toml requirements/pythons.in -o requirements/python3.13.txt
 
 clean: ## Remove build/, .venv and caches; fetched bundles and built images stay
 	rm -rf build dist $(VENV) *.egg-info .mypy_cache .ruff_cache .pytest_cache
 	find orchestrator images protos tests tools bench -name __pycache__ -prune -exec rm -rf {} +
 
 system:
-	@PYTHON="$(PYTHON)" bash tools/system_packages.sh
+	@PYTHON="$(PYTHON)" bash tools/system_packages.sh use
+
+tools:
+	@PYTHON="$(PYTHON)" bash tools/system_packages.sh develop
+	@bash tools/register_runsc.sh
 
 # The stamps: a second `make setup` does nothing until a lock changes. No build isolation, so that the build backend
 # comes by hash as well.

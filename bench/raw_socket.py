@@ -21,11 +21,11 @@ def socket_latencies_us(path: Path, request: bytes, calls: int) -> list[float]:
     frame = struct.pack(">BI", 0, len(request)) + request
     head = f"POST {PREDICT} HTTP/1.1\r\nhost: bench\r\ncontent-type: application/grpc\r\ncontent-length: {len(frame)}"
     message = head.encode() + b"\r\n\r\n" + frame
-    with _connected(path) as stream:
+    with connected(path) as stream:
         return [_timed_us(stream, message) for _ in range(calls)]
 
 
-def _connected(path: Path) -> socket.socket:
+def connected(path: Path) -> socket.socket:
     stream = socket.socket(socket.AF_UNIX)
     folder = os.open(path.parent, os.O_PATH)
     try:

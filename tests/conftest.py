@@ -1,22 +1,28 @@
-"""What all tests share: the TensorFlow bundles, the engines that a run needs, and a last word on which of them ran."""
+"""What all tests share: the TensorFlow bundles, and the engines and Pythons that a run needs."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import shutil
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
+from typing import Final
 
 import pytest
 from stopgap import bundles
-from stopgap.engines.docker import connect
+from stopgap.engines import bubblewrap, docker
+from stopgap.engines.protocol import Engine
 from stopgap.errors import StopgapError
+from stopgap.isolations import GVISOR
+from stopgap.settings import state_folder
 from stopgap_runtime.capi import TensorFlow
+
+from tests import pythons
+from tests.accounting import Accounting
 
 # TensorFlow reads it when it is loaded: only what goes wrong is to be printed.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-
-_DOCKER = "docker"
-_REQUIRED = frozenset(filter(None, os.environ.get("REQUIRE_ENGINES", "").split(",")))
 
 
 @pytest.fixture(scope="session")
@@ -43,63 +49,67 @@ def modern_tensorflow(modern_bundle: Path) -> TensorFlow:
     return TensorFlow.load(modern_bundle)
 
 
-class _Engines:
-    """Skips tests whose engine does not answer, or makes that a failure, and says at the very end what happened."""
-
-    def __init__(self) -> None:
-        self._trouble = ""
-        self._need_docker: set[str] = set()
-        self._ran: set[str] = set()
-
-    @pytest.hookimpl(trylast=True)
-    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
-        """After the selection is known: the engine is asked only when somebody needs it."""
-        wanting = [item for item in items if item.get_closest_marker(_DOCKER)]
-        self._need_docker = {item.nodeid for item in wanting}
-        if wanting or _DOCKER in _REQUIRED:
-            self._trouble = _docker_trouble()
-        if self._trouble:
-            for item in wanting:
-                item.add_marker(pytest.mark.skip(reason=f"no Docker engine: {self._trouble}"))
-
-    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Counts the tests that really ran on an engine."""
-        if report.when == "call" and not report.skipped and report.nodeid in self._need_docker:
-            self._ran.add(report.nodeid)
-
-    def pytest_sessionfinish(self, session: pytest.Session) -> None:
-        """A required engine that is missing fails the run, whatever else passed."""
-        unknown = _REQUIRED - {_DOCKER}
-        if unknown or (_DOCKER in _REQUIRED and self._trouble):
-            session.exitstatus = pytest.ExitCode.TESTS_FAILED
-
-    def pytest_unconfigure(self) -> None:
-        """The last lines of the output."""
-        for line in self._summary():
-            print(line)  # noqa: T201 - after pytest's own last line, its reporter is closed
-
-    def _summary(self) -> Iterator[str]:
-        for name in sorted(_REQUIRED - {_DOCKER}):
-            yield f"engines: REQUIRE_ENGINES names {name!r}, which no test knows: FAILED"
-        if self._trouble:
-            verdict = "FAILED, REQUIRE_ENGINES asks for it" if _DOCKER in _REQUIRED else "tests SKIPPED"
-            yield f"engines: docker does not answer, {len(self._need_docker)} {verdict}: {self._trouble}"
-        elif self._ran:
-            yield f"engines: docker ran ({len(self._ran)} tests)"
-        else:
-            yield "engines: none ran (no test that was selected needs one)"
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    """Puts the engines' accounting in place."""
-    if not hasattr(config, "workerinput"):
-        config.pluginmanager.register(_Engines(), "stopgap-engines")
-
-
 def _docker_trouble() -> str:
-    """Why no Docker engine answers; empty when one does."""
+    return _trouble_of(docker.connect)
+
+
+def _bubblewrap_trouble() -> str:
+    return _trouble_of(lambda: bubblewrap.connect(state_folder()))
+
+
+def _gvisor_trouble() -> str:
+    return _trouble_of(docker.connect, isolation=GVISOR)
+
+
+def _podman_trouble() -> str:
+    if os.geteuid() != 0:
+        return "these tests need root"
+    return "" if shutil.which("podman") else "it is not installed: sudo apt-get install podman"
+
+
+def _trouble_of(connect: Callable[[], Engine], isolation: str = "") -> str:
+    """Why an engine does not work, or does not isolate so; empty when it does."""
     try:
-        connect().limits()
+        engine = connect()
+        engine.limits()
+        engine.isolated(isolation)
     except StopgapError as error:
         return " ".join(str(error).split())
     return ""
+
+
+_TROUBLE: Final[Mapping[str, Callable[[], str]]] = {
+    "docker": _docker_trouble,
+    "bubblewrap": _bubblewrap_trouble,
+    "podman": _podman_trouble,
+    "gvisor": _gvisor_trouble,
+}
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Puts the accounts in place: of engines, and of other Pythons than the tests' own."""
+    config.addinivalue_line("markers", "podman: needs Podman, and root")
+    config.addinivalue_line("markers", "gvisor: needs a Docker engine with gVisor's runsc")
+    config.addinivalue_line("markers", "python(series): needs a Python of that series, 3.9 say")
+    if not hasattr(config, "workerinput"):
+        engines = Accounting("engines", _TROUBLE, _engines_of, "REQUIRE_ENGINES")
+        interpreters = Accounting("pythons", _PYTHON_TROUBLE, _pythons_of, "REQUIRE_PYTHONS")
+        config.pluginmanager.register(engines, "stopgap-engines")
+        config.pluginmanager.register(interpreters, "stopgap-pythons")
+
+
+def _engines_of(item: pytest.Item) -> set[str]:
+    return {name for name in _TROUBLE if item.get_closest_marker(name)}
+
+
+def _pythons_of(item: pytest.Item) -> set[str]:
+    return {series for marker in item.iter_markers("python") for series in marker.args}
+
+
+def _python_trouble(series: str) -> str:
+    return "" if pythons.found(series) else f"no python{series} that runs is on the path or among pyenv's"
+
+
+_PYTHON_TROUBLE: Final[Mapping[str, Callable[[], str]]] = {
+    series: partial(_python_trouble, series) for series in pythons.SERIES
+}

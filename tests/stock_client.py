@@ -51,18 +51,29 @@ class StockClient:
         """
         return self._process.submit(_predict, self._address, model, signature, dict(inputs)).result(timeout=120)
 
+    def headers(self, model: str, signature: str, inputs: Arrays) -> dict[str, str]:
+        """The initial metadata with which a prediction is answered."""
+        return self._process.submit(_headers, self._address, model, signature, dict(inputs)).result(timeout=120)
+
+
+def _headers(address: str, model: str, signature: str, inputs: Arrays) -> dict[str, str]:
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    import grpc  # noqa: PLC0415 - in the child process alone
+    from tensorflow_serving.apis import prediction_service_pb2_grpc  # noqa: PLC0415
+
+    with grpc.insecure_channel(address) as channel:
+        stub: Any = prediction_service_pb2_grpc.PredictionServiceStub(channel)
+        _, call = stub.Predict.with_call(_request(model, signature, inputs), timeout=30)
+        return dict(call.initial_metadata())
+
 
 def _predict(address: str, model: str, signature: str, inputs: Arrays) -> dict[str, NDArray[Any]]:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     import grpc  # noqa: PLC0415 - in the child process alone
     import tensorflow as tf  # noqa: PLC0415
-    from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc  # noqa: PLC0415
+    from tensorflow_serving.apis import prediction_service_pb2_grpc  # noqa: PLC0415
 
-    request = predict_pb2.PredictRequest()
-    request.model_spec.name = model
-    request.model_spec.signature_name = signature
-    for alias, array in inputs.items():
-        request.inputs[alias].CopyFrom(tf.make_tensor_proto(array, shape=array.shape))
+    request = _request(model, signature, inputs)
     with grpc.insecure_channel(address) as channel:
         stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
         try:
@@ -72,3 +83,15 @@ def _predict(address: str, model: str, signature: str, inputs: Arrays) -> dict[s
             raise Refused(status.code().value[0], status.details()) from None
     assert (response.model_spec.name, response.model_spec.signature_name) == (model, signature)
     return {alias: tf.make_ndarray(tensor) for alias, tensor in response.outputs.items()}
+
+
+def _request(model: str, signature: str, inputs: Arrays) -> Any:
+    import tensorflow as tf  # noqa: PLC0415
+    from tensorflow_serving.apis import predict_pb2  # noqa: PLC0415
+
+    request = predict_pb2.PredictRequest()
+    request.model_spec.name = model
+    request.model_spec.signature_name = signature
+    for alias, array in inputs.items():
+        request.inputs[alias].CopyFrom(tf.make_tensor_proto(array, shape=array.shape))
+    return request

@@ -5,12 +5,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import socket
 import subprocess
 import sys
 import time
+import urllib.request
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +38,7 @@ def main() -> int:
     try:
         chapter("3. Any TF Serving client gets its predictions: here the stock stubs of tensorflow-serving-api")
         equal = compare_with_golden_values(deployment["grpc"])
+        ask_over_rest(deployment["rest"])
         stopgap("status", NAME)
     finally:
         chapter("4. And away with it")
@@ -65,12 +68,12 @@ def show_that_tensorflow_2_fails() -> None:
 def serve(port: int) -> dict[str, Any]:
     """Starts the deployment and gives what `stopgap serve --json` says of it."""
     began = time.monotonic()
-    arguments = ["serve", str(ZOO_MODEL), "--name", NAME, "--port", str(port)]
-    console.print(f"$ stopgap {' '.join(arguments)}")
+    arguments = ["serve", str(ZOO_MODEL), "--name", NAME, "--port", str(port), "--json"]
     engine = os.environ.get("ENGINE")
     if engine:
         arguments += ["--engine", engine]
-    answer = subprocess.run([STOPGAP, *arguments, "--json"], stdout=subprocess.PIPE, check=True)
+    console.print(f"$ stopgap {' '.join(arguments)}", soft_wrap=True)
+    answer = subprocess.run([STOPGAP, *arguments], stdout=subprocess.PIPE, check=True)
     deployment: dict[str, Any] = json.loads(answer.stdout)
     console.print_json(data=deployment)
     console.print(f"answers after {time.monotonic() - began:.1f} s")
@@ -107,6 +110,17 @@ def compare_with_golden_values(address: str) -> bool:
     return worst < np.inf
 
 
+def ask_over_rest(address: str) -> None:
+    """Shows the same model's answer to a plain HTTP client."""
+    golden = np.load(ZOO_MODEL / "golden.npz", allow_pickle=False)
+    url = f"{address}/v1/models/{NAME}:predict"
+    body = json.dumps({"instances": golden["in.image"][:1].tolist()}).encode()
+    console.print(f"$ curl -d '{{\"instances\": […]}}' {url}")
+    with urllib.request.urlopen(url, body, timeout=30) as answer:  # noqa: S310 - the address is our own
+        prediction = json.load(answer)["predictions"][0]
+    console.print(f'{{"predictions": [{{"probs": {prediction["probs"][:3]}, …')
+
+
 def stopgap(*arguments: str) -> None:
     """Runs one more command as a user would type it."""
     console.print(f"$ stopgap {' '.join(arguments)}")
@@ -114,11 +128,12 @@ def stopgap(*arguments: str) -> None:
 
 
 def free_port() -> int:
-    """A port that nobody listens on, so that the demo disturbs no deployment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A port that nobody listens on, nor on the next, which is REST's, so that the demo disturbs no deployment."""
+    while True:
+        with socket.create_server(("127.0.0.1", 0)) as probe, contextlib.suppress(OSError):
+            port: int = probe.getsockname()[1]
+            with socket.create_server(("127.0.0.1", port + 1)):
+                return port
 
 
 if __name__ == "__main__":

@@ -1,19 +1,39 @@
 #!/usr/bin/env bash
 # Installs the system packages that are missing (as root on Debian or Ubuntu), or says what to type.
+#
+#   tools/system_packages.sh use       what the stopgap command needs: a Python, and an engine
+#   tools/system_packages.sh develop   what its tests and benchmarks need: all engines, and their tools
+#
+# ENGINE=docker or ENGINE=bubblewrap insists on one; else whichever is there will do, and bubblewrap is the smaller.
 set -euo pipefail
 
+purpose="$1"
 python="${PYTHON:-python3.11}"
 missing=()
 
 have() { command -v "$1" > /dev/null 2>&1; }
 need() { have "$1" || missing+=("$2"); }
+docker_answers() { have docker && docker info > /dev/null 2>&1; }
 
 need "$python" python3.11
 "$python" -c 'import ensurepip, venv' > /dev/null 2>&1 || missing+=(python3.11-venv)
-need mmdebstrap mmdebstrap     # the base image, where no registry answers
-need gcc gcc                   # a test's custom op
-need h2load nghttp2-client     # the load generator of the benchmark
-have dockerd || docker info > /dev/null 2>&1 || missing+=(docker.io)
+
+if [ "$purpose" = develop ]; then
+    need gcc gcc                   # a test's custom op
+    need h2load nghttp2-client     # the load generator of the benchmark
+    need podman podman
+    need runsc runsc               # gVisor
+    need strace strace             # a test records what a worker asks of the kernel
+    need bwrap bubblewrap
+    need mmdebstrap mmdebstrap     # the images' base, where no registry answers
+    have dockerd || docker_answers || missing+=(docker.io)
+elif [ "${ENGINE:-}" != bubblewrap ] && docker_answers; then
+    need mmdebstrap mmdebstrap
+elif [ "${ENGINE:-}" = docker ]; then
+    have dockerd || missing+=(docker.io mmdebstrap)
+else
+    need bwrap bubblewrap
+fi
 
 if [ "${#missing[@]}" -eq 0 ]; then
     exit 0

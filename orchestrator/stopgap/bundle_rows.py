@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
+from datetime import date
 from functools import lru_cache
 from importlib import resources
 from typing import Any
@@ -44,6 +45,7 @@ class BundleRow:
     name: str
     kind: str
     tensorflow: str
+    released: date
     needs: tuple[str, ...]
     wheel: Wheel
     root: str
@@ -120,6 +122,7 @@ def _row(fields: dict[str, Any]) -> BundleRow:
         name=fields["name"],
         kind=fields["kind"],
         tensorflow=fields["tensorflow"],
+        released=fields["released"],
         needs=tuple(fields["needs"]),
         wheel=Wheel(
             requirement=wheel["requirement"],

@@ -25,11 +25,12 @@ from platformdirs import user_cache_path
 
 from stopgap import elf, processor, wheels
 from stopgap.bundle_rows import BundleRow, check_machine, row, rows
+from stopgap.digests import sha256_of
 from stopgap.errors import BundleError
 from stopgap.progress import Progress, silent
 from stopgap.sources import images_folder
 
-__all__ = ["Bundle", "Listed", "ensure", "listed", "verify"]
+__all__ = ["Bundle", "Listed", "ensure", "listed", "promised", "verify"]
 
 # Raised when a folder made by an older stopgap no longer serves: it is then fetched anew.
 _FORMAT = 1
@@ -116,6 +117,12 @@ def verify(name: str, progress: Progress = silent, *, cache: Path | None = None)
             f"Type: stopgap bundle fetch --again {name}",
         )
     return found
+
+
+def promised(bundle: Bundle) -> dict[str, str]:
+    """The digests with which its files were unpacked, by path, and that of the list that says so."""
+    described = json.loads((bundle.path / "bundle.json").read_text(encoding="utf-8"))
+    return {**described["files"], "bundle.json": bundle.digest}
 
 
 def listed(*, cache: Path | None = None) -> tuple[Listed, ...]:
@@ -295,16 +302,8 @@ def _digests(folder: Path, names: list[str], progress: Progress) -> dict[str, st
     digests = {}
     for index, name in enumerate(names):
         progress("computing the SHA-256 of every file", index / len(names))
-        digests[name] = _sha256(folder / name)
+        digests[name] = sha256_of(folder / name)
     return digests
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as stream:
-        while chunk := stream.read(_CHUNK_BYTES):
-            digest.update(chunk)
-    return digest.hexdigest()
 
 
 def _write_json(path: Path, value: dict[str, object]) -> None:

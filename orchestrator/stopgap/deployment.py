@@ -1,54 +1,78 @@
-"""Serving a model, stopping it, and seeing how it is: each step in its order; where one fails, nothing stays behind."""
+"""Serving a model and stopping it: each step in its order; where one fails, nothing stays behind."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from datetime import datetime, timezone
-from enum import Enum
-from pathlib import Path
 
-from stopgap import bundle_rows, bundles, images, processor
+from stopgap import bundle_rows, bundles, processor
 from stopgap.answering import model_answers
-from stopgap.containment import SandboxSpec, front_container, sandbox_container
-from stopgap.engines.protocol import Engine, EngineLimits, State
+from stopgap.bundles import Bundle
+from stopgap.conditions import unfinished
+from stopgap.containment.specs import SandboxSpec, front_container, sandbox_container
+from stopgap.digests import sha256_of
+from stopgap.engines.choice import Engines
+from stopgap.engines.protocol import Engine, EngineLimits
 from stopgap.errors import DeploymentError, EngineError, SandboxError
+from stopgap.extension import announce
+from stopgap.fingerprints import Fingerprint
 from stopgap.fronts import Fronts
-from stopgap.models import Model, check_op_library, find_model
+from stopgap.model_contents import Contents, everything_in, model_digest
+from stopgap.models import check_op_library, find_model
+from stopgap.person import current_person
 from stopgap.progress import Progress
 from stopgap.readiness import Ready, death, last_lines, wait_until_loaded
-from stopgap.settings import Address, ServeSettings
+from stopgap.records import Record, Recorded, Records
+from stopgap.settings import ServeSettings
 from stopgap.store import Deployment, Store
+from stopgap.sunset import Sunset, agreed, utc_now
 from stopgap.undo import Undo
 
-__all__ = ["Condition", "Health", "look", "serve", "stop", "unfinished"]
+__all__ = ["serve", "stop"]
 
 ANSWER_TIMEOUT_S = 20.0
 LOOK_EVERY_S = 0.02
+STAYS_AWAY_S = 0.5
+TAKE_BACK_TIMEOUT_S = 10.0
 LOOK_TIMEOUT_S = 1.0
 STOP_GRACE_S = 5  # the runtime ends itself when its drain is over; Docker kills it that much later
 
 Say = Callable[[str], None]
 
 
-def serve(wanted: ServeSettings, engine: Engine, store: Store, say: Say, progress: Progress) -> Deployment:
+def serve(
+    wanted: ServeSettings,
+    engine: Engine,
+    store: Store,
+    say: Say,
+    progress: Progress,
+    *,
+    contents: Contents | None = None,
+) -> Deployment:
     """Returns once the model answers behind its front; whatever fails half-way leaves nothing behind.
+
+    Args:
+        contents: Of all the model's files, where that is known already: they are not read for it then.
 
     Raises:
         StopgapError: Of the kind of what went wrong.
     """
-    model = find_model(wanted.model)
-    op_libraries = tuple(check_op_library(library) for library in wanted.op_libraries)
-    check_engine(wanted, engine.limits())
-    fronts = Fronts(engine, store)
+    machine = engine.limits()
+    model = find_model(wanted.model, machine.reader)
+    op_libraries = tuple(check_op_library(library, machine.reader) for library in wanted.op_libraries)
+    check_engine(wanted, machine)
+    isolation = engine.isolated(wanted.isolation)
+    contents = contents or everything_in(model.folder, progress)
+    digest = model_digest(contents)
+    agreed_sunset(wanted, digest, store)  # what is refused is refused before anything is started
+    fronts, records = Fronts(engine, store), Records(store.folder)
     with store.locked_deployment(wanted.name), Undo() as undo:
         check_name_free(wanted.name, engine, store)
         fronts.check(wanted.address)
         bundle = bundles.ensure(wanted.bundle, progress)
         kind = bundle_rows.row(wanted.bundle).kind
-        image = images.ensure(kind, engine, bundle, say, progress)
-        front_image = images.ensure("front", engine, None, say, progress)
+        image = engine.prepare(kind, bundle, say, progress)
+        front_image = engine.prepare("front", None, say, progress)
 
         progress("starting the sandbox", None)
         port = wanted.address.grpc_port
@@ -66,21 +90,63 @@ def serve(wanted: ServeSettings, engine: Engine, store: Store, say: Say, progres
             tags=wanted.tags,
             op_libraries=op_libraries,
             max_message_mib=wanted.max_message_mib,
+            signatures=wanted.signatures,
+            tensors_allowed=wanted.tensors_allowed,
+            isolation=isolation,
         )
-        undo.put("removing the sandbox", lambda: remove_ours(spec.container, engine, store))
+        undo.put("removing the sandbox", lambda: take_back(spec.container, engine, store))
         engine.start(spec)
+        sandbox = engine.fingerprint(image, progress)  # while the model is loading
         ready = wait_until_loaded(engine, spec, progress)
-        deployment = deployed(wanted, model, op_libraries, ready, engine)
 
         progress("joining the front", None)
-        with store.locked_front(port), Undo() as undo_joining:
+        with store.locked_front(port), store.locked_sunset(digest), Undo() as undo_joining:
+            before = store.sunset(digest)
+            sunset = agreed_sunset(wanted, digest, store)  # again: somebody may have served the same model meanwhile
+            deployment = deployed(wanted, spec, ready, engine, sunset)
             undo_joining.put("leaving the front", lambda: fronts.leave(wanted.address))
+            undo_joining.put("taking back the sunset", lambda: put_back(before, digest, store))
+            store.put_sunset(sunset)
             fronts.join(deployment, front_image)
             wait_until_answering(deployment, spec, engine)
             engine.keep(spec.container)
             engine.keep(front_container(port))
+            undo_joining.put("forgetting what it is made of", lambda: records.remove(wanted.name))
+            records.put(
+                recorded(
+                    deployment,
+                    contents,
+                    bundle,
+                    sandbox,
+                    engine.fingerprint(engine.made_of(front_container(port)), progress),
+                )
+            )
             store.put(deployment)
+    if before is not None and sunset != before:
+        announce(digest, Engines(store.folder), store)
     return deployment
+
+
+def agreed_sunset(wanted: ServeSettings, digest: str, store: Store) -> Sunset:
+    """
+    Raises:
+        DeploymentError: The model's date has passed, or would be moved without a reason.
+    """
+    return agreed(
+        store.sunset(digest),
+        digest=digest,
+        asked=wanted.until,
+        reason=wanted.reason,
+        now=utc_now(),
+        by=current_person(),
+    )
+
+
+def put_back(before: Sunset | None, digest: str, store: Store) -> None:
+    if before is None:
+        store.remove_sunset(digest)
+    else:
+        store.put_sunset(before)
 
 
 def check_engine(wanted: ServeSettings, limits: EngineLimits) -> None:
@@ -92,7 +158,7 @@ def check_engine(wanted: ServeSettings, limits: EngineLimits) -> None:
     """
     if limits.system != "linux":
         raise EngineError(
-            f"The Docker engine runs {limits.system} containers.",
+            f"The engine runs {limits.system} containers.",
             "Switch it to Linux containers: TensorFlow 1.15 has no other.",
         )
     bundle_rows.check_machine(bundle_rows.row(wanted.bundle), limits.machine, processor.cpu_flags())
@@ -121,27 +187,24 @@ def check_name_free(name: str, engine: Engine, store: Store) -> None:
         )
     container = sandbox_container(name)
     observed = engine.observe(container)
-    if observed is None:
-        return
-    if observed.labels.get("stopgap.state") != str(store.folder):
+    if observed is not None and observed.labels.get("stopgap.state") != str(store.folder):
         raise DeploymentError(
             f"The name {name} is taken: there is a container {container} that this state folder does not know.",
             f"Choose another --name, or remove it: docker rm -f {container}",
         )
-    engine.remove(container)
+    for each in Engines(store.folder).answering():  # the killed one may have run on another engine
+        remove_ours(container, each, store)
 
 
-def deployed(
-    wanted: ServeSettings, model: Model, op_libraries: tuple[Path, ...], ready: Ready, engine: Engine
-) -> Deployment:
+def deployed(wanted: ServeSettings, spec: SandboxSpec, ready: Ready, engine: Engine, sunset: Sunset) -> Deployment:
     return Deployment(
         name=wanted.name,
-        model=model.folder,
-        version=model.version,
+        model=spec.model.folder,
+        version=spec.model.version,
         bundle=wanted.bundle,
         tags=wanted.tags,
-        op_libraries=op_libraries,
-        until=wanted.until,
+        op_libraries=spec.op_libraries,
+        sunset=sunset,
         workers=ready.workers,
         changes_state=ready.changes_state,
         limits=wanted.limits,
@@ -149,8 +212,26 @@ def deployed(
         front=wanted.address,
         max_message_mib=wanted.max_message_mib,
         engine=engine.name,
-        isolation=engine.isolation,
-        created=datetime.now(timezone.utc),
+        isolation=spec.isolation,
+        limits_by=engine.limits_by,
+        created=utc_now(),
+        signatures=wanted.signatures,
+        tensors_allowed=wanted.tensors_allowed,
+        shared=wanted.shared,
+    )
+
+
+def recorded(
+    deployment: Deployment, contents: Contents, bundle: Bundle, sandbox: Fingerprint, front: Fingerprint
+) -> Record:
+    return Record(
+        name=deployment.name,
+        recorded=deployment.created,
+        model=Recorded(str(deployment.model), dict(contents)),
+        op_libraries={str(library): sha256_of(library) for library in deployment.op_libraries},
+        bundle=Recorded(str(bundle.path), bundles.promised(bundle)),
+        sandbox=sandbox,
+        front=front,
     )
 
 
@@ -162,11 +243,25 @@ def forget_sandbox(wanted: ServeSettings, fronts: Fronts) -> None:
         fronts.close_if_empty(port)
 
 
-def remove_ours(container: str, engine: Engine, store: Store) -> None:
-    """Where starting failed because the name is a stranger's, the stranger's container stays."""
+def remove_ours(container: str, engine: Engine, store: Store) -> bool:
+    """Whether it was there; where starting failed because the name is a stranger's, the stranger's container stays.
+
+    The engine is asked also where it knows of none: a start that was killed may have left it some scraps of one.
+    """
     observed = engine.observe(container)
-    if observed is not None and observed.labels.get("stopgap.state") == str(store.folder):
-        engine.remove(container)
+    if observed is not None and observed.labels.get("stopgap.state") != str(store.folder):
+        return False
+    return engine.remove(container)
+
+
+def take_back(container: str, engine: Engine, store: Store) -> None:
+    """Removes ours until it stays away: of what was interrupted, an engine may do the rest after the removal."""
+    ends_at = time.monotonic() + TAKE_BACK_TIMEOUT_S
+    away_since = time.monotonic()
+    while time.monotonic() < min(away_since + STAYS_AWAY_S, ends_at):
+        if remove_ours(container, engine, store):
+            away_since = time.monotonic()
+        time.sleep(LOOK_EVERY_S)
 
 
 def wait_until_answering(deployment: Deployment, spec: SandboxSpec, engine: Engine) -> None:
@@ -189,17 +284,18 @@ def wait_until_answering(deployment: Deployment, spec: SandboxSpec, engine: Engi
         time.sleep(LOOK_EVERY_S)
 
 
-def stop(name: str, engine: Engine, store: Store, say: Say) -> None:
+def stop(name: str, engines: Engines, store: Store, say: Say) -> None:
     """Takes the route away first, then lets the sandbox finish what it has begun; says what had vanished already.
 
     Raises:
         DeploymentError: There is no such deployment, and no sandbox of an unfinished one.
     """
     with store.locked_deployment(name):
-        if store.find(name) is None and name in unfinished(engine, store):
-            clear(name, engine, store)
+        if store.find(name) is None and name in unfinished(engines, store):
+            clear(name, engines, store)
             return
         deployment = store.deployment(name)
+        engine = engines.named(deployment.engine)
         address = deployment.front
         fronts = Fronts(engine, store)
         with store.locked_front(address.grpc_port):
@@ -212,88 +308,22 @@ def stop(name: str, engine: Engine, store: Store, say: Say) -> None:
             say(f"the sandbox of {name} had vanished already")
         with store.locked_front(address.grpc_port):
             store.remove_sandbox_folder(address.grpc_port, name)
+            Records(store.folder).remove(name)
             store.remove(name)
             fronts.close_if_empty(address.grpc_port)
 
 
-def unfinished(engine: Engine, store: Store) -> tuple[str, ...]:
-    """The names of sandboxes without a deployment: their serve was killed, or is not done.
-
-    The labels are the truth; where the kill came before the container, its folder is there alone.
-    """
-    labelled = engine.labelled({"stopgap.role": "sandbox", "stopgap.state": str(store.folder)})
-    found = store.sandbox_names() | {labels.get("stopgap.name", "") for labels in labelled}
-    return tuple(sorted(found.difference(store.names())))
-
-
-def clear(name: str, engine: Engine, store: Store) -> None:
+def clear(name: str, engines: Engines, store: Store) -> None:
     """Takes away what a killed serve left: its sandbox, its sockets' folder, and the front that nobody is behind."""
-    fronts = Fronts(engine, store)
-    engine.remove(sandbox_container(name))
+    Records(store.folder).remove(name)
+    answering = engines.answering()
+    for engine in answering:
+        remove_ours(sandbox_container(name), engine, store)
     for port in store.ports_of(name):
         with store.locked_front(port):
             store.remove_sandbox_folder(port, name)
-            others = store.behind(Address(grpc_port=port))
+            others = store.behind(port)
             if others:
-                fronts.leave(others[0].front)
-            fronts.close_if_empty(port)
-
-
-class Condition(Enum):
-    """How a deployment is, in one word."""
-
-    SERVING = "serving"
-    LOADING = "loading"
-    RESTARTING = "restarting"
-    STOPPING = "stopping"
-    DOWN = "down"
-    UNFINISHED = "unfinished"  # a sandbox without a deployment
-    DAMAGED = "damaged"  # a state file that cannot be read
-
-
-@dataclass(frozen=True)
-class Health:
-    """A deployment as it was found.
-
-    Attributes:
-        memory_mib: In use by its sandbox; None while it does not run.
-    """
-
-    deployment: Deployment
-    condition: Condition
-    memory_mib: float | None
-
-
-def look(deployment: Deployment, engine: Engine, store: Store) -> Health:
-    """Asks the engine, and the model itself through its front."""
-    container = sandbox_container(deployment.name)
-    observed = engine.observe(container)
-    running = observed is not None and observed.state is State.RUNNING
-    return Health(
-        deployment,
-        condition=condition(
-            deployment,
-            observed.state if observed else None,
-            answers=running and model_answers(deployment.address, deployment.name, LOOK_TIMEOUT_S),
-            reachable=running and Fronts(engine, store).is_running(deployment.front),
-        ),
-        memory_mib=engine.memory_mib(container) if running else None,
-    )
-
-
-def condition(deployment: Deployment, state: State | None, answers: bool, reachable: bool) -> Condition:
-    """From what was seen to one word.
-
-    Args:
-        answers: Whether the model answers through the front.
-        reachable: Whether the front runs.
-    """
-    if deployment.stopping:
-        return Condition.STOPPING
-    if answers:
-        return Condition.SERVING
-    if state is State.RESTARTING:
-        return Condition.RESTARTING
-    if state in (State.CREATED, State.RUNNING) and reachable:
-        return Condition.LOADING
-    return Condition.DOWN
+                Fronts(engines.named(others[0].engine), store).leave(others[0].front)
+            for engine in answering:
+                Fronts(engine, store).close_if_empty(port)

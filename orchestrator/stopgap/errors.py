@@ -8,7 +8,8 @@ StopgapError
 ├── DeploymentError   a name that is taken, unknown or invalid; a date that has passed
 ├── SandboxError      the runtime died or did not come up; carries its last log lines
 ├── FrontError        the front could not be started, configured or reached
-└── PredictionError   a request was refused or failed; carries gRPC's status code
+├── PredictionError   a request was refused or failed; carries gRPC's status code
+└── VerdictError      a margin that cannot be, or units that no verdict can be made of
 """
 
 from __future__ import annotations
@@ -23,13 +24,14 @@ __all__ = [
     "PredictionError",
     "SandboxError",
     "StopgapError",
+    "VerdictError",
 ]
 
 
 class StopgapError(Exception):
     """Something went wrong that a person can act on.
 
-    Args:
+    Attributes:
         problem: What is wrong, in one sentence, naming the thing it is about.
         remedy: What to do about it, where there is something: often a command to type.
     """
@@ -44,29 +46,29 @@ class StopgapError(Exception):
 
 
 class ModelError(StopgapError):
-    """What lies on disk cannot be served."""
+    """What lies on disk cannot be served: no SavedModel, no such tags, an unknown operation, no permission."""
 
 
 class BundleError(StopgapError):
-    """A TensorFlow library could not be fetched, verified or loaded."""
+    """A TensorFlow library could not be fetched, verified or loaded, or there is none for this processor."""
 
 
 class ImageError(StopgapError):
-    """A container image could not be built."""
+    """A container image, or without Docker a root folder, could not be built or has been altered."""
 
 
 class EngineError(StopgapError):
-    """The engine is down, refuses us, or refused what was asked of it."""
+    """Docker, Podman or bubblewrap is not there, refuses us, or refused what was asked of it."""
 
 
 class DeploymentError(StopgapError):
-    """A deployment's name or settings cannot be used."""
+    """A name that is taken, unknown or invalid, a setting that cannot be, or a date that has passed."""
 
 
 class SandboxError(StopgapError):
     """The runtime in a sandbox died or did not come up in time.
 
-    Args:
+    Attributes:
         log_tail: The sandbox's last log lines. They come from untrusted code: print them escaped.
     """
 
@@ -76,16 +78,20 @@ class SandboxError(StopgapError):
 
 
 class FrontError(StopgapError):
-    """The front could not be started, configured or reached."""
+    """The front could not be started, configured or reached: a port that is in use, mostly."""
 
 
 class PredictionError(StopgapError):
     """A request was refused or failed.
 
-    Args:
+    Attributes:
         code: gRPC's status code, one of the 17 numbers that TensorFlow shares (3 is INVALID_ARGUMENT).
     """
 
     def __init__(self, problem: str, code: int, remedy: str = "") -> None:
         super().__init__(problem, remedy)
         self.code = code
+
+
+class VerdictError(StopgapError):
+    """A margin, a range or a probability that cannot be, or units that no verdict can be made of."""

@@ -7,16 +7,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 
-from stopgap.containment import FrontSpec, front_container, front_memory_mib
+from stopgap.containment.specs import FrontSpec, front_container, front_memory_mib
+from stopgap.engines.choice import option_for
 from stopgap.engines.protocol import Engine, Observed, State
 from stopgap.errors import FrontError
 from stopgap.front.admin import Admin, Applied
 from stopgap.front.config import FrontSettings, Upstream, configuration
 from stopgap.front.xds import publish
-from stopgap.ports import check_port_free
+from stopgap.ports import check_ports_free
 from stopgap.printable import printable
 from stopgap.settings import Address
 from stopgap.store import Deployment, Store
+from stopgap.sunset import last_moment
 
 __all__ = ["Fronts", "Step", "decide"]
 
@@ -74,14 +76,10 @@ class Fronts:
                 f"{printable(observed.labels.get('stopgap.state', 'unknown'))}.",
                 "Choose another --port, or set STOPGAP_STATE to that folder.",
             )
-        for other in self.store.behind(address):
-            if other.front != address:
-                raise FrontError(
-                    f"The front at port {address.grpc_port} listens on {other.front.bind}, not on {address.bind}.",
-                    f"Join it with --bind {other.front.bind}, or choose another --port.",
-                )
+        for other in self.store.behind(address.grpc_port):
+            self._check_same(address, other)
         if observed is None or observed.state is not State.RUNNING:
-            check_port_free(address)
+            check_ports_free(address)
 
     def join(self, newcomer: Deployment, image: str) -> None:
         """From now on the front routes to `newcomer` as well; it is started where it is not there.
@@ -91,7 +89,7 @@ class Fronts:
         """
         address = newcomer.front
         self.check(address)
-        models = (*self.store.behind(address), newcomer)
+        models = (*self.store.behind(address.grpc_port), newcomer)
         container = front_container(address.grpc_port)
         update = Update(self._admin(address))
         for step in decide(self.engine.observe(container)):
@@ -112,7 +110,15 @@ class Fronts:
 
         It stays up without any model behind it, while the last one finishes what it has begun.
         """
-        update = self._publish(address, self.store.behind(address))
+        return self.refresh(address)
+
+    def refresh(self, address: Address) -> bool:
+        """Has the front work with what the store says now; False where it is not there to be told.
+
+        Raises:
+            FrontError: It did not accept what it was told.
+        """
+        update = self._publish(address, self.store.behind(address.grpc_port))
         if not self.is_running(address):
             return False
         self._confirm(update, front_container(address.grpc_port))
@@ -133,6 +139,25 @@ class Fronts:
         observed = self.engine.observe(front_container(address.grpc_port))
         return observed is not None and observed.state is State.RUNNING and self._is_ours(observed)
 
+    def _check_same(self, address: Address, other: Deployment) -> None:
+        """All behind one front share its engine and its whole address."""
+        if other.engine != self.engine.name:
+            raise FrontError(
+                f"The front at port {address.grpc_port} runs on {other.engine}, not on {self.engine.name}.",
+                f"Join it with --engine {option_for(other.engine)}, or choose another --port.",
+            )
+        if other.front.bind != address.bind:
+            raise FrontError(
+                f"The front at port {address.grpc_port} listens on {other.front.bind}, not on {address.bind}.",
+                f"Join it with --bind {other.front.bind}, or choose another --port.",
+            )
+        if other.front.rest_port != address.rest_port:
+            raise FrontError(
+                f"The front at port {address.grpc_port} has REST at port {other.front.rest_port}, "
+                f"not at {address.rest_port}.",
+                f"Join it with --rest-port {other.front.rest_port}, or choose another --port.",
+            )
+
     def _is_ours(self, observed: Observed) -> bool:
         return observed.labels.get("stopgap.state") == str(self.store.folder)
 
@@ -142,9 +167,10 @@ class Fronts:
             # Docker forwards a published port to the container's own address, so there the front listens everywhere.
             bind=address.bind if self._on_host_network() else "0.0.0.0",  # noqa: S104
             grpc_port=address.grpc_port,
+            rest_port=address.rest_port,
             max_message_mib=largest_message_mib(models),
         )
-        upstreams = [Upstream(model.name, model.workers, retried=not model.changes_state) for model in models]
+        upstreams = [upstream_of(model) for model in models]
         admin = self._admin(address)
         before = admin.applied() if self.is_running(address) and admin.ready() else None
         return Update(admin, publish(folder / "xds", configuration(settings, upstreams)), before)
@@ -183,6 +209,17 @@ class Fronts:
 
     def _on_host_network(self) -> bool:
         return self.engine.limits().shares_host_network
+
+
+def upstream_of(model: Deployment) -> Upstream:
+    return Upstream(
+        model.name,
+        model.workers,
+        retried=not model.changes_state,
+        # A model that needs stopgap is a deprecated one: so, since it was first served by it.
+        deprecated_at=model.sunset.first_served,
+        sunset_at=last_moment(model.until),
+    )
 
 
 def largest_message_mib(models: Sequence[Deployment]) -> int:

@@ -2,29 +2,25 @@
 
 from __future__ import annotations
 
-import errno
+import contextlib
 import hashlib
-import shutil
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+import json
+import os
 from pathlib import Path
 from typing import Callable
 
-from filelock import FileLock
 from platformdirs import user_cache_path
 
 from stopgap import base_image, image_context
 from stopgap.base_image import BaseImage
 from stopgap.bundles import Bundle
-from stopgap.errors import ImageError
 from stopgap.image_store import ImageStore
 from stopgap.progress import Progress, silent
+from stopgap.workshop import DROPPED_AFTER_S, workshop
 
-__all__ = ["ImageStore", "ensure", "tag"]
+__all__ = ["ImageStore", "ensure", "listed", "tag"]
 
-# What an older stopgap has built, nothing asks for again; but two versions in turn on one machine ask for both.
-DROPPED_AFTER_S = 24 * 3600.0
+_LISTS_KEPT = 20
 
 
 def ensure(
@@ -46,7 +42,7 @@ def ensure(
     found = _found(kind, images, bundle)
     if found:
         return found
-    with _workshop(cache, progress) as scratch:
+    with workshop("images", cache or user_cache_path("stopgap"), progress) as scratch:
         found = _found(kind, images, bundle)  # by whoever held the lock before
         return found or _build(kind, images, bundle, scratch, say=say, progress=progress)
 
@@ -57,6 +53,31 @@ def tag(kind: str, base: BaseImage, bundle: Bundle | None) -> str:
     for name, path in image_context.inputs(kind).items():
         digest.update(name.encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
     return f"stopgap/{kind}:{digest.hexdigest()[:12]}"
+
+
+def listed(identity: str, measure: Callable[[], dict[str, str]], *, cache: Path | None = None) -> dict[str, str]:
+    """The digests of an image's files, by path: as they were measured when they were first asked for.
+
+    An image is known by its content, so that one list is enough for whoever runs it. A cache that cannot be written
+    costs another measurement.
+
+    Args:
+        identity: `sha256:` and the image's id.
+        measure: Reads all that is in it.
+    """
+    file = (cache or user_cache_path("stopgap")) / "images" / f"{identity.rpartition(':')[2]}.json"
+    with contextlib.suppress(OSError, ValueError):
+        kept: dict[str, str] = json.loads(file.read_text(encoding="utf-8"))
+        return kept
+    measured = measure()
+    with contextlib.suppress(OSError):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        for old in sorted(file.parent.glob("*.json"), key=lambda each: each.stat().st_mtime)[: -_LISTS_KEPT + 1]:
+            old.unlink()
+        partial = file.with_suffix(f".{os.getpid()}.partial")
+        partial.write_text(json.dumps(measured), encoding="utf-8")
+        partial.replace(file)
+    return measured
 
 
 def _found(kind: str, images: ImageStore, bundle: Bundle | None) -> str | None:
@@ -87,22 +108,3 @@ def _build(
     images.build_image(context, wanted, labels)
     images.drop_images(labels, keep=wanted, older_than_s=DROPPED_AFTER_S)
     return wanted
-
-
-@contextmanager
-def _workshop(cache: Path | None, progress: Progress) -> Iterator[Path]:
-    """A scratch folder beside the bundles, so that libraries can be linked instead of copied; one builder at a time."""
-    folder = cache or user_cache_path("stopgap")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        progress("waiting for the image workshop", None)
-        with FileLock(folder / ".images.lock"):
-            scratch = Path(tempfile.mkdtemp(prefix=".images-", dir=folder))
-            try:
-                yield scratch
-            finally:
-                shutil.rmtree(scratch, ignore_errors=True)
-    except OSError as error:
-        if error.errno == errno.ENOSPC:
-            raise ImageError(f"The disk is full: an image cannot be prepared in {folder}.", "Make room.") from error
-        raise ImageError(f"An image cannot be prepared in {folder}: {error}.", "Look at its permissions.") from error

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from stopgap.errors import ModelError
 
-__all__ = ["SANDBOX_UID", "Model", "check_op_library", "find_model"]
+__all__ = ["SANDBOX", "SANDBOX_UID", "Model", "Reader", "check_op_library", "find_model"]
 
 SANDBOX_UID = 65534
 
@@ -31,7 +31,18 @@ class Model:
     version: int
 
 
-def find_model(path: Path) -> Model:
+@dataclass(frozen=True)
+class Reader:
+    """As whom a sandbox reads files: to the kernel, which grants or refuses."""
+
+    uid: int = SANDBOX_UID
+    gids: frozenset[int] = frozenset({SANDBOX_UID})
+
+
+SANDBOX = Reader()
+
+
+def find_model(path: Path, reader: Reader = SANDBOX) -> Model:
     """The model at `path`: a SavedModel, or a folder of numbered versions, of which the newest is taken.
 
     Raises:
@@ -46,7 +57,7 @@ def find_model(path: Path) -> Model:
         raise ModelError(f"{path} is a link that leads in a circle.") from error
     except OSError as error:
         raise ModelError(f"{path} cannot be read: {error.strerror}.") from error
-    check_readable(model.folder)
+    check_readable(model.folder, reader)
     return model
 
 
@@ -86,16 +97,16 @@ def newest_version(folder: Path, given: Path) -> Model:
     return Model(version_folder, newest)
 
 
-def check_readable(folder: Path) -> None:
-    """Raises ModelError for the first thing in `folder` that the sandbox's user cannot read, or would not find.
+def check_readable(folder: Path, reader: Reader) -> None:
+    """Raises ModelError for the first thing in `folder` that the reader cannot read, or would not find.
 
     The folders above do not matter: a bind mount begins at `folder` itself.
     """
-    check_permission(folder, folder)
+    check_permission(folder, folder, reader)
     for name in READ_BY_TENSORFLOW:
         if os.path.lexists(folder / name):
             for entry in tree(folder / name):
-                check_entry(entry, folder)
+                check_entry(entry, folder, reader)
 
 
 def tree(entry: Path) -> Iterator[Path]:
@@ -109,13 +120,13 @@ def tree(entry: Path) -> Iterator[Path]:
             yield from tree(child)
 
 
-def check_entry(entry: Path, folder: Path) -> None:
+def check_entry(entry: Path, folder: Path, reader: Reader) -> None:
     if entry.is_symlink():
         check_link(entry, folder)
     mode = entry.stat().st_mode
     if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
         raise ModelError(f"{entry} is neither a file nor a folder.", "A model is made of plain files: take it away.")
-    check_permission(entry, folder)
+    check_permission(entry, folder, reader)
 
 
 def check_link(link: Path, folder: Path) -> None:
@@ -131,28 +142,28 @@ def check_link(link: Path, folder: Path) -> None:
         raise ModelError(f"{link} is a link to {target}, which does not exist.")
 
 
-def check_permission(entry: Path, folder: Path) -> None:
-    if not readable_in_sandbox(entry.stat()):
+def check_permission(entry: Path, folder: Path, reader: Reader) -> None:
+    if not may_read(reader, entry.stat()):
         what = "the folder" if entry.is_dir() else "the file"
         raise ModelError(
-            f"The sandbox's user ({SANDBOX_UID}) cannot read {what} {entry}.",
+            f"The sandbox's user ({reader.uid}) cannot read {what} {entry}.",
             f"Let others read it: chmod -R o+rX {shlex.quote(str(folder))}",
         )
 
 
-def readable_in_sandbox(status: os.stat_result) -> bool:
+def may_read(reader: Reader, status: os.stat_result) -> bool:
     """Linux asks the owner's bits of the owner alone, then the group's, then the others'."""
     needed = 0o5 if stat.S_ISDIR(status.st_mode) else 0o4
-    if status.st_uid == SANDBOX_UID:
+    if status.st_uid == reader.uid:
         granted = status.st_mode >> 6
-    elif status.st_gid == SANDBOX_UID:
+    elif status.st_gid in reader.gids:
         granted = status.st_mode >> 3
     else:
         granted = status.st_mode
     return granted & needed == needed
 
 
-def check_op_library(path: Path) -> Path:
+def check_op_library(path: Path, reader: Reader = SANDBOX) -> Path:
     """The resolved path of a library of custom ops.
 
     Raises:
@@ -161,9 +172,9 @@ def check_op_library(path: Path) -> Path:
     library = path.resolve()
     if not library.is_file():
         raise ModelError(f"The op library {path} is not a file.", "Give the .so file that registers the model's ops.")
-    if not readable_in_sandbox(library.stat()):
+    if not may_read(reader, library.stat()):
         raise ModelError(
-            f"The sandbox's user ({SANDBOX_UID}) cannot read the op library {path}.",
+            f"The sandbox's user ({reader.uid}) cannot read the op library {path}.",
             f"Let others read it: chmod o+r {shlex.quote(str(library))}",
         )
     if not begins_as_elf(library):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import ipaddress
 import socket
@@ -11,33 +12,45 @@ from stopgap.errors import FrontError
 from stopgap.printable import printable
 from stopgap.settings import Address
 
-__all__ = ["check_port_free"]
+__all__ = ["check_ports_free", "free_ports"]
 
 LISTENING = "0A"
 
 
-def check_port_free(address: Address) -> None:
+def check_ports_free(address: Address) -> None:
     """
     Raises:
         FrontError: Somebody listens there already, or this machine has no such address.
     """
-    family = socket.AF_INET6 if ipaddress.ip_address(address.bind).version == 6 else socket.AF_INET
+    for port, option in zip(address.ports, ("--port", "--rest-port")):
+        check_port_free(address.bind, port, option)
+
+
+def free_ports(count: int) -> tuple[int, ...]:
+    """Ports of 127.0.0.1 that nobody has at this moment, all different."""
+    with contextlib.ExitStack() as stack:
+        probes = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
+        return tuple(probe.getsockname()[1] for probe in probes)
+
+
+def check_port_free(bind: str, port: int, option: str) -> None:
+    family = socket.AF_INET6 if ipaddress.ip_address(bind).version == 6 else socket.AF_INET
     try:
         with socket.socket(family, socket.SOCK_STREAM) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # connections that just ended do not count
-            probe.bind((address.bind, address.grpc_port))
+            probe.bind((bind, port))
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
-            owner = owner_of(address.grpc_port)
+            owner = owner_of(port)
             raise FrontError(
-                f"Port {address.grpc_port} is taken" + (f" by {owner}." if owner else "."),
-                "Choose another: --port PORT",
+                f"Port {port} is taken" + (f" by {owner}." if owner else "."),
+                f"Choose another: {option} PORT",
             ) from error
         if error.errno == errno.EADDRNOTAVAIL:
             raise FrontError(
-                f"This machine has no address {address.bind}.", "Bind one of its own (ip addr), or 127.0.0.1."
+                f"This machine has no address {bind}.", "Bind one of its own (ip addr), or 127.0.0.1."
             ) from error
-        raise FrontError(f"{address} cannot be bound: {error.strerror}.") from error
+        raise FrontError(f"Port {port} cannot be bound: {error.strerror}.") from error
 
 
 def owner_of(port: int, proc: Path = Path("/proc")) -> str:

@@ -9,8 +9,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from stopgap.containment import SandboxSpec
-from stopgap.engines.protocol import Engine, Observed
+from stopgap.containment.specs import SandboxSpec
+from stopgap.engines.protocol import Engine, Observed, State
 from stopgap.errors import ModelError, SandboxError, StopgapError
 from stopgap.printable import printable
 from stopgap.progress import Progress
@@ -61,7 +61,7 @@ def wait_until_loaded(engine: Engine, spec: SandboxSpec, progress: Progress) -> 
         if now >= next_look:
             next_look = now + OBSERVE_EVERY_S
             observed = engine.observe(spec.container)
-            if observed is None or observed.ended:
+            if observed is None or observed.ended or brought_back(observed):
                 raise death(engine, spec, observed)
             progress("loading the model", min(1.0, (now - started) / spec.timeouts.load_s))
         if now > deadline:
@@ -71,6 +71,11 @@ def wait_until_loaded(engine: Engine, spec: SandboxSpec, progress: Progress) -> 
                 last_lines(engine, spec),
             )
         time.sleep(READY_EVERY_S)
+
+
+def brought_back(observed: Observed) -> bool:
+    """Whether it has ended once already: an engine may bring it back before it is told to."""
+    return observed.state is State.RESTARTING or observed.restarts > 0
 
 
 def read_ready(folder: Path, most_workers: int) -> Ready | None:
@@ -130,11 +135,14 @@ def death(engine: Engine, spec: SandboxSpec, observed: Observed | None) -> Stopg
     if observed is None:
         return SandboxError(
             f"The container {spec.container} vanished while the model was being loaded.",
-            "Somebody removed it: docker events shows who did what.",
+            "Somebody removed it, or stopped it from another terminal.",
         )
     lines = last_lines(engine, spec)
     too_little_memory = f"It reached its limit of {spec.limits.memory_mib} MiB: give it more with --memory MIB"
-    if observed.exit_code == EXIT_LOAD_FAILED and lines and lines[-1].startswith(LOAD_FAILED):
+    told = [number for number, line in enumerate(lines) if line.startswith(LOAD_FAILED)]
+    ended_by_itself = observed.exit_code == EXIT_LOAD_FAILED or brought_back(observed)  # then its next life prints too
+    if told and ended_by_itself:
+        lines = lines[: told[-1] + 1]
         text = lines[-1][len(LOAD_FAILED) :]
         code = text.partition(":")[0]
         remedy = too_little_memory if observed.out_of_memory else REMEDIES.get(code, "")
@@ -142,8 +150,9 @@ def death(engine: Engine, spec: SandboxSpec, observed: Observed | None) -> Stopg
         if code == CRASHED:
             return SandboxError(problem, remedy, lines[:-1])
         return ModelError(problem, remedy)
+    code_known = "" if observed.exit_code is None else f" with exit code {observed.exit_code}"
     return SandboxError(
-        f"The sandbox ended with exit code {observed.exit_code} before the model answered.",
+        f"The sandbox ended{code_known} before the model answered.",
         too_little_memory if observed.out_of_memory else "",
         lines,
     )

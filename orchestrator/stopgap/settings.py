@@ -14,6 +14,7 @@ from pathlib import Path
 import platformdirs
 
 from stopgap.errors import DeploymentError
+from stopgap.overlay import GivenSignatures
 
 __all__ = [
     "LONGEST_TIMEOUT_S",
@@ -36,6 +37,8 @@ LAST_PORT = 65535
 
 SMALLEST_MEMORY_MIB = 128  # the library maps 137 MB of data before a model is there; half of it stays untouched
 MOST_WORKERS = 64
+PARENT_MIB = 48
+WORKER_MIB = 16
 LARGEST_MESSAGE_MIB = 1024  # gRPC's own length field ends at 4 GiB, Envoy's buffers are sized from this
 LONGEST_TIMEOUT_S = 24 * 3600
 
@@ -74,10 +77,11 @@ def check_tag(tag: str) -> str:
 
 @dataclass(frozen=True)
 class Address:
-    """Where clients reach a front."""
+    """Where clients reach a front: one IP address, a port for gRPC and one for REST."""
 
     bind: str = "127.0.0.1"
     grpc_port: int = 8500
+    rest_port: int = 8501
 
     def __post_init__(self) -> None:
         try:
@@ -86,25 +90,47 @@ class Address:
             raise DeploymentError(
                 f"{self.bind!r} is not an IP address.", "Bind 127.0.0.1 for this machine alone, 0.0.0.0 for everyone."
             ) from error
+        for port in self.ports:
+            require(
+                FIRST_UNPRIVILEGED_PORT <= port <= LAST_PORT,
+                f"Port {port} cannot be used.",
+                f"Choose one from {FIRST_UNPRIVILEGED_PORT} to {LAST_PORT}: the front runs without privileges.",
+            )
         require(
-            FIRST_UNPRIVILEGED_PORT <= self.grpc_port <= LAST_PORT,
-            f"Port {self.grpc_port} cannot be used.",
-            f"Choose one from {FIRST_UNPRIVILEGED_PORT} to {LAST_PORT}: the front runs without privileges.",
+            self.grpc_port != self.rest_port,
+            f"gRPC and REST cannot share port {self.grpc_port}.",
+            "Choose another: --rest-port PORT",
         )
 
     def __str__(self) -> str:
-        return self.written(self.bind)
+        return written(self.bind, self.grpc_port)
 
     @property
-    def for_clients(self) -> str:
-        """The address that a client on this machine dials: nobody can dial 0.0.0.0."""
+    def ports(self) -> tuple[int, int]:
+        """First gRPC's, then REST's."""
+        return self.grpc_port, self.rest_port
+
+    @property
+    def grpc(self) -> str:
+        """What a gRPC client on this machine dials, e.g. `127.0.0.1:8500`."""
+        return written(self._dialled, self.grpc_port)
+
+    @property
+    def rest(self) -> str:
+        """What a REST client on this machine puts before a path, e.g. `http://127.0.0.1:8501`."""
+        return f"http://{written(self._dialled, self.rest_port)}"
+
+    @property
+    def _dialled(self) -> str:
+        """Nobody can dial 0.0.0.0."""
         address = ipaddress.ip_address(self.bind)
         if not address.is_unspecified:
-            return self.written(self.bind)
-        return self.written("::1" if address.version == 6 else "127.0.0.1")
+            return self.bind
+        return "::1" if address.version == 6 else "127.0.0.1"
 
-    def written(self, host: str) -> str:
-        return f"[{host}]:{self.grpc_port}" if ":" in host else f"{host}:{self.grpc_port}"
+
+def written(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 @dataclass(frozen=True)
@@ -128,6 +154,16 @@ class Limits:
             "Give it at least 0.1.",
         )
         require(1 <= self.workers <= MOST_WORKERS, f"{self.workers} workers cannot be.", f"Choose 1 to {MOST_WORKERS}.")
+
+    @property
+    def worker_memory_mib(self) -> int:
+        """What one worker may take beyond what it starts with, so that it is refused more before the sandbox is full.
+
+        Not divided among the workers: one that needs much gets what the others leave, and where all want it at once,
+        the sandbox's own limit holds. The rest is /tmp's, the parent's, and what each worker has resident at its start.
+        """
+        rest = self.tmp_mib + PARENT_MIB + self.workers * WORKER_MIB
+        return max(self.memory_mib // 2, self.memory_mib - rest)
 
     @property
     def threads(self) -> int:
@@ -175,11 +211,21 @@ class Timeouts:
 
 @dataclass(frozen=True)
 class ServeSettings:
-    """All that `stopgap serve` can be told."""
+    """All that `stopgap serve` can be told.
+
+    Attributes:
+        until: None for what was agreed upon when the model was first served; the default, if it never was.
+        reason: Why that is later than what was agreed upon.
+        signatures: Given ones, beside the model's own or in their place; see `overlay`.
+        tensors_allowed: Whether a request may name the graph's own tensors; it widens what callers can touch.
+        shared: Whether it was started for whoever loads the model, and ends with the last of them.
+        isolation: How hard the sandbox's wall is to be; empty for its engine's own.
+    """
 
     name: str
     model: Path
-    until: date
+    until: date | None = None
+    reason: str = ""
     bundle: str = "tf-1.15.5"
     tags: tuple[str, ...] = ("serve",)
     op_libraries: tuple[Path, ...] = ()
@@ -187,6 +233,10 @@ class ServeSettings:
     limits: Limits = field(default_factory=Limits)
     timeouts: Timeouts = field(default_factory=Timeouts)
     max_message_mib: int = 128
+    signatures: GivenSignatures = field(default_factory=dict)
+    tensors_allowed: bool = False
+    shared: bool = False
+    isolation: str = ""
 
     def __post_init__(self) -> None:
         check_name(self.name)

@@ -1,6 +1,7 @@
 """The state folder: which deployments there are, and the folders that fronts and sandboxes share. Starts nothing.
 
 <state>/deployments/<name>.json     one deployment each, written by rename
+<state>/sunsets/<digest>.json       one model's date each, likewise; it stays when the model is stopped
 <state>/fronts/<port>/xds/          Envoy's configuration
 <state>/fronts/<port>/sandboxes/    one folder of sockets for each sandbox
 <state>/fronts/<port>/admin/        Envoy's admin socket
@@ -15,19 +16,25 @@ import os
 import shlex
 import shutil
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
 
+from stopgap import sunset as sunsets
 from stopgap.errors import DeploymentError
+from stopgap.overlay import GivenSignatures
 from stopgap.settings import Address, Limits, Timeouts, check_name, state_folder
+from stopgap.sunset import Sunset
 
 __all__ = ["Damaged", "Deployment", "Store"]
 
 FRONT_LOCK_TIMEOUT_S = 120
+# What JSON that is none of ours makes its reader raise.
+UNREADABLE = (ValueError, TypeError, KeyError, AttributeError, RecursionError)
+SUNSET_LOCK_TIMEOUT_S = 180  # it is held while a model joins its front
 
 
 @dataclass(frozen=True)
@@ -38,6 +45,11 @@ class Deployment:
         model: The folder of the version that is served.
         workers: How many the runtime started: one for a model that changes state, whatever was asked for.
         changes_state: Then a request that lost its worker is not asked again.
+        limits_by: What holds the limits: `cgroup v2`, say.
+        sunset: The model's own: when it is read, what was agreed upon since, under whatever name, is in it.
+        signatures: Those that were given beside the model's own, or in their place.
+        tensors_allowed: Whether a request may name the graph's own tensors.
+        shared: It was started for whoever loads the model, and ends with the last of them.
         stopping: Its route is gone; what is left of it is being taken away.
     """
 
@@ -47,7 +59,7 @@ class Deployment:
     bundle: str
     tags: tuple[str, ...]
     op_libraries: tuple[Path, ...]
-    until: date
+    sunset: Sunset
     workers: int
     changes_state: bool
     limits: Limits
@@ -56,13 +68,22 @@ class Deployment:
     max_message_mib: int
     engine: str
     isolation: str
+    limits_by: str
     created: datetime
+    signatures: GivenSignatures = field(default_factory=dict)
+    tensors_allowed: bool = False
+    shared: bool = False
     stopping: bool = False
 
     @property
     def address(self) -> str:
-        """What a client on this machine dials, e.g. `127.0.0.1:8500`."""
-        return self.front.for_clients
+        """What a gRPC client on this machine dials, e.g. `127.0.0.1:8500`."""
+        return self.front.grpc
+
+    @property
+    def until(self) -> date:
+        """The last day, of UTC."""
+        return self.sunset.until
 
     def leaving(self) -> Deployment:
         return replace(self, stopping=True)
@@ -119,26 +140,45 @@ class Store:
             )
         return found
 
-    def behind(self, address: Address) -> tuple[Deployment, ...]:
+    def of_model(self, digest: str) -> tuple[Deployment, ...]:
+        """All deployments of the model that has this digest, whatever they are called."""
+        return tuple(each for each in self.deployments() if each.sunset.digest == digest)
+
+    def sunset(self, digest: str) -> Sunset | None:
+        """What was agreed upon for the model with this digest; None where it was never served.
+
+        Raises:
+            DeploymentError: The record cannot be read.
+        """
+        file = self._sunset_file(digest)
+        try:
+            return sunsets.read(json.loads(file.read_text(encoding="utf-8")))
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise self._unusable(error) from error
+        except UNREADABLE as error:
+            raise DeploymentError(
+                f"The record of a model's sunset, {file}, is damaged ({type(error).__name__}: {error}).",
+                f"Mend it, or take it away, and with it what was agreed upon: rm {shlex.quote(str(file))}",
+            ) from error
+
+    def put_sunset(self, sunset: Sunset) -> None:
+        self._write(self._sunset_file(sunset.digest), sunsets.written(sunset))
+
+    def remove_sunset(self, digest: str) -> None:
+        self._sunset_file(digest).unlink(missing_ok=True)
+
+    def behind(self, grpc_port: int) -> tuple[Deployment, ...]:
         """Those that the front at that port has to route to, as far as they can be read."""
         return tuple(
             deployment
             for deployment in self.deployments()
-            if deployment.front.grpc_port == address.grpc_port and not deployment.stopping
+            if deployment.front.grpc_port == grpc_port and not deployment.stopping
         )
 
     def put(self, deployment: Deployment) -> None:
-        file = self._file(deployment.name)
-        partial = file.with_suffix(".partial")
-        try:
-            self._make_private(file.parent)
-            with partial.open("w", encoding="utf-8") as stream:
-                stream.write(json.dumps(written(deployment), indent=1) + "\n")
-                stream.flush()
-                os.fsync(stream.fileno())  # or the rename could reach the disk before the text does
-            partial.replace(file)
-        except OSError as error:
-            raise self._unusable(error) from error
+        self._write(self._file(deployment.name), written(deployment))
 
     def remove(self, name: str) -> None:
         self._file(name).unlink(missing_ok=True)
@@ -221,6 +261,30 @@ class Store:
             yield
 
     @contextlib.contextmanager
+    def locked_sunset(self, digest: str) -> Iterator[None]:
+        """Waits for whoever is agreeing upon the date of the same model. Who wants a front's lock too takes that first.
+
+        Raises:
+            DeploymentError: It took too long.
+        """
+        problem = f"Another stopgap has been serving the same model, or moving its date, for {SUNSET_LOCK_TIMEOUT_S} s."
+        error = DeploymentError(problem, "Look for a stopgap process that hangs: pgrep -af stopgap")
+        with self._locked(f"sunset-{digest}", SUNSET_LOCK_TIMEOUT_S, error):
+            yield
+
+    @contextlib.contextmanager
+    def locked_loading(self, digest: str, patience_s: float) -> Iterator[None]:
+        """Waits for whoever is starting a sandbox of the same content.
+
+        Raises:
+            DeploymentError: It took longer than `patience_s`.
+        """
+        problem = f"Another process has been loading the same model for {patience_s:.0f} s."
+        error = DeploymentError(problem, "Look what it is doing: pgrep -af python; stopgap status")
+        with self._locked(f"loading-{digest}", patience_s, error):
+            yield
+
+    @contextlib.contextmanager
     def _locked(self, name: str, timeout_s: float, refusal: DeploymentError) -> Iterator[None]:
         folder = self.folder / "locks"
         try:
@@ -243,6 +307,21 @@ class Store:
     def _file(self, name: str) -> Path:
         return self._deployments / f"{name}.json"
 
+    def _sunset_file(self, digest: str) -> Path:
+        return self.folder / "sunsets" / f"{digest}.json"
+
+    def _write(self, file: Path, content: dict[str, Any]) -> None:
+        partial = file.with_suffix(".partial")
+        try:
+            self._make_private(file.parent)
+            with partial.open("w", encoding="utf-8") as stream:
+                stream.write(json.dumps(content, indent=1) + "\n")
+                stream.flush()
+                os.fsync(stream.fileno())  # or the rename could reach the disk before the text does
+            partial.replace(file)
+        except OSError as error:
+            raise self._unusable(error) from error
+
     def _make_private(self, folder: Path) -> None:
         """Makes `folder`; the state folder itself is for its owner alone, the reason for all the open modes below."""
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -264,13 +343,19 @@ class Store:
 
     def _read(self, file: Path) -> Deployment | None:
         try:
-            return read(json.loads(file.read_text(encoding="utf-8")))
+            return self._as_agreed_since(read(json.loads(file.read_text(encoding="utf-8"))))
         except FileNotFoundError:
             return None
-        except (ValueError, TypeError, KeyError, AttributeError, RecursionError, DeploymentError) as error:
+        except (*UNREADABLE, DeploymentError) as error:
             raise Damaged(file, error) from error
         except OSError as error:
             raise self._unusable(error) from error
+
+    def _as_agreed_since(self, deployment: Deployment) -> Deployment:
+        """With the date of its model as it is now; its own copy counts where the record is gone or damaged."""
+        with contextlib.suppress(DeploymentError):
+            return replace(deployment, sunset=self.sunset(deployment.sunset.digest) or deployment.sunset)
+        return deployment
 
     def _unusable(self, error: OSError) -> DeploymentError:
         return DeploymentError(
@@ -307,7 +392,7 @@ def written(deployment: Deployment) -> dict[str, Any]:
         **fields,
         "model": os.fspath(deployment.model),
         "op_libraries": [os.fspath(library) for library in deployment.op_libraries],
-        "until": deployment.until.isoformat(),
+        "sunset": sunsets.written(deployment.sunset),
         "created": deployment.created.isoformat(),
     }
 
@@ -320,7 +405,7 @@ def read(fields: dict[str, Any]) -> Deployment:
             "model": Path(fields["model"]),
             "tags": tuple(fields["tags"]),
             "op_libraries": tuple(Path(library) for library in fields["op_libraries"]),
-            "until": date.fromisoformat(fields["until"]),
+            "sunset": sunsets.read(fields["sunset"]),
             "created": datetime.fromisoformat(fields["created"]),
             "limits": Limits(**fields["limits"]),
             "timeouts": Timeouts(**fields["timeouts"]),

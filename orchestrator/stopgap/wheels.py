@@ -12,11 +12,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Callable
 
+from stopgap.digests import sha256_of
 from stopgap.errors import BundleError, ImageError
 
-__all__ = ["Target", "download", "install"]
+__all__ = ["RECORD", "Target", "download", "install"]
+
+RECORD = "wheels.sha256"
 
 _POLL_S = 0.2
+# --ignore-requires-python: pips before 23.1 hold a wheel's Python against their own, not against the target's.
+# What fits the target was decided when the lock was made.
+_EXACTLY = ("--no-deps", "--only-binary=:all:", "--ignore-requires-python")
 
 
 @dataclass(frozen=True)
@@ -73,24 +79,29 @@ def download(
 def install(locked: Path, target: Target, into: Path, scratch: Path) -> None:
     """Installs the wheels of the lock file `locked` into the folder `into`, for another Python than this one.
 
-    pip's temporary files go to the existing folder `scratch`.
+    Which wheels those were is written down beside what came out of them, in `RECORD`, as sha256sum writes and checks
+    it: a lock allows several of each version. The wheels, and pip's temporary files, go to the existing folder
+    `scratch`.
 
     Raises:
         ImageError: pip could not get them, or got something else than the hashes promise.
     """
-    # --no-user: a `user = true` in somebody's settings cannot be combined with --target.
-    arguments = ["install", "--target", str(into), "--no-user", "--no-compile", *_locked(locked), *target.options()]
+    fetched = scratch / "wheels"
+    what = f"the packages of {locked.parent.name}/{locked.name}"
     try:
-        _run_pip(arguments, scratch, what=f"the packages of {locked.parent.name}/{locked.name}")
+        _run_pip(["download", "--dest", str(fetched), *_locked(locked), *target.options()], scratch, what)
+        wheels = sorted(fetched.glob("*.whl"))
+        # --no-user: a `user = true` in somebody's settings cannot be combined with --target.
+        unpack = ["install", "--target", str(into), "--no-user", "--no-compile", "--no-index", *_EXACTLY]
+        _run_pip([*unpack, *target.options(), *map(str, wheels)], scratch, what)
     except _PipFailedError as failure:
         raise ImageError(failure.problem, failure.remedy) from failure
+    lines = [f"{sha256_of(wheel)}  {wheel.name}\n" for wheel in wheels]
+    (into / RECORD).write_text("".join(lines), encoding="utf-8")
 
 
 def _locked(requirements: Path) -> list[str]:
-    # --ignore-requires-python: pips before 23.1 hold a wheel's Python against their own, not against the target's.
-    # What fits the target was decided when the lock was made.
-    exactly = ["--no-deps", "--only-binary=:all:", "--require-hashes", "--ignore-requires-python"]
-    return [*exactly, "--requirement", str(requirements)]
+    return ["--require-hashes", *_EXACTLY, "--requirement", str(requirements)]
 
 
 def _run_pip(arguments: list[str], scratch: Path, what: str, on_tick: Callable[[], None] = lambda: None) -> None:

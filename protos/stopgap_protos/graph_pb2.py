@@ -15,13 +15,15 @@ _sym_db = _symbol_database.Default()
 from stopgap_protos import tensor_pb2 as stopgap__protos_dot_tensor__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1astopgap_protos/graph.proto\x12\x0cstopgap.wire\x1a\x1bstopgap_protos/tensor.proto\"\x1c\n\x0cNameAttrList\x12\x0c\n\x04name\x18\x01 \x01(\t\"\xef\x02\n\tAttrValue\x12\x31\n\x04list\x18\x01 \x01(\x0b\x32!.stopgap.wire.AttrValue.ListValueH\x00\x12\x0b\n\x01s\x18\x02 \x01(\x0cH\x00\x12\x0b\n\x01i\x18\x03 \x01(\x03H\x00\x12\x0b\n\x01\x66\x18\x04 \x01(\x02H\x00\x12\x0b\n\x01\x62\x18\x05 \x01(\x08H\x00\x12&\n\x04type\x18\x06 \x01(\x0e\x32\x16.stopgap.wire.DataTypeH\x00\x12/\n\x05shape\x18\x07 \x01(\x0b\x32\x1e.stopgap.wire.TensorShapeProtoH\x00\x12+\n\x06tensor\x18\x08 \x01(\x0b\x32\x19.stopgap.wire.TensorProtoH\x00\x12*\n\x04\x66unc\x18\n \x01(\x0b\x32\x1a.stopgap.wire.NameAttrListH\x00\x1a@\n\tListValue\x12\t\n\x01s\x18\x02 \x03(\x0c\x12(\n\x04\x66unc\x18\t \x03(\x0b\x32\x1a.stopgap.wire.NameAttrListB\x07\n\x05value\"\xb7\x01\n\x07NodeDef\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\n\n\x02op\x18\x02 \x01(\t\x12\r\n\x05input\x18\x03 \x03(\t\x12\x0e\n\x06\x64\x65vice\x18\x04 \x01(\t\x12-\n\x04\x61ttr\x18\x05 \x03(\x0b\x32\x1f.stopgap.wire.NodeDef.AttrEntry\x1a\x44\n\tAttrEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12&\n\x05value\x18\x02 \x01(\x0b\x32\x17.stopgap.wire.AttrValue:\x02\x38\x01\"\xb1\x01\n\x05OpDef\x12\x0c\n\x04name\x18\x01 \x01(\t\x12-\n\tinput_arg\x18\x02 \x03(\x0b\x32\x1a.stopgap.wire.OpDef.ArgDef\x12.\n\noutput_arg\x18\x03 \x03(\x0b\x32\x1a.stopgap.wire.OpDef.ArgDef\x12\x13\n\x0bis_stateful\x18\x11 \x01(\x08\x1a&\n\x06\x41rgDef\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06is_ref\x18\x10 \x01(\x08\")\n\x06OpList\x12\x1f\n\x02op\x18\x01 \x03(\x0b\x32\x13.stopgap.wire.OpDef\"\xbb\x01\n\x0b\x46unctionDef\x12&\n\tsignature\x18\x01 \x01(\x0b\x32\x13.stopgap.wire.OpDef\x12\'\n\x08node_def\x18\x03 \x03(\x0b\x32\x15.stopgap.wire.NodeDef\x12/\n\x03ret\x18\x04 \x03(\x0b\x32\".stopgap.wire.FunctionDef.RetEntry\x1a*\n\x08RetEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"A\n\x12\x46unctionDefLibrary\x12+\n\x08\x66unction\x18\x01 \x03(\x0b\x32\x19.stopgap.wire.FunctionDef\"4\n\nVersionDef\x12\x10\n\x08producer\x18\x01 \x01(\x05\x12\x14\n\x0cmin_consumer\x18\x02 \x01(\x05\"\x8e\x01\n\x08GraphDef\x12#\n\x04node\x18\x01 \x03(\x0b\x32\x15.stopgap.wire.NodeDef\x12\x31\n\x07library\x18\x02 \x01(\x0b\x32 .stopgap.wire.FunctionDefLibrary\x12*\n\x08versions\x18\x04 \x01(\x0b\x32\x18.stopgap.wire.VersionDefb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1astopgap_protos/graph.proto\x12\x0cstopgap.wire\x1a\x1bstopgap_protos/tensor.proto\"\x1c\n\x0cNameAttrList\x12\x0c\n\x04name\x18\x01 \x01(\t\"\xc9\x03\n\tAttrValue\x12\x31\n\x04list\x18\x01 \x01(\x0b\x32!.stopgap.wire.AttrValue.ListValueH\x00\x12\x0b\n\x01s\x18\x02 \x01(\x0cH\x00\x12\x0b\n\x01i\x18\x03 \x01(\x03H\x00\x12\x0b\n\x01\x66\x18\x04 \x01(\x02H\x00\x12\x0b\n\x01\x62\x18\x05 \x01(\x08H\x00\x12&\n\x04type\x18\x06 \x01(\x0e\x32\x16.stopgap.wire.DataTypeH\x00\x12/\n\x05shape\x18\x07 \x01(\x0b\x32\x1e.stopgap.wire.TensorShapeProtoH\x00\x12+\n\x06tensor\x18\x08 \x01(\x0b\x32\x19.stopgap.wire.TensorProtoH\x00\x12*\n\x04\x66unc\x18\n \x01(\x0b\x32\x1a.stopgap.wire.NameAttrListH\x00\x1a\x99\x01\n\tListValue\x12\t\n\x01s\x18\x02 \x03(\x0c\x12(\n\x04type\x18\x06 \x03(\x0e\x32\x16.stopgap.wire.DataTypeB\x02\x10\x01\x12-\n\x05shape\x18\x07 \x03(\x0b\x32\x1e.stopgap.wire.TensorShapeProto\x12(\n\x04\x66unc\x18\t \x03(\x0b\x32\x1a.stopgap.wire.NameAttrListB\x07\n\x05value\"\xb7\x01\n\x07NodeDef\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\n\n\x02op\x18\x02 \x01(\t\x12\r\n\x05input\x18\x03 \x03(\t\x12\x0e\n\x06\x64\x65vice\x18\x04 \x01(\t\x12-\n\x04\x61ttr\x18\x05 \x03(\x0b\x32\x1f.stopgap.wire.NodeDef.AttrEntry\x1a\x44\n\tAttrEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12&\n\x05value\x18\x02 \x01(\x0b\x32\x17.stopgap.wire.AttrValue:\x02\x38\x01\"\xb1\x01\n\x05OpDef\x12\x0c\n\x04name\x18\x01 \x01(\t\x12-\n\tinput_arg\x18\x02 \x03(\x0b\x32\x1a.stopgap.wire.OpDef.ArgDef\x12.\n\noutput_arg\x18\x03 \x03(\x0b\x32\x1a.stopgap.wire.OpDef.ArgDef\x12\x13\n\x0bis_stateful\x18\x11 \x01(\x08\x1a&\n\x06\x41rgDef\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06is_ref\x18\x10 \x01(\x08\")\n\x06OpList\x12\x1f\n\x02op\x18\x01 \x03(\x0b\x32\x13.stopgap.wire.OpDef\"\xbb\x01\n\x0b\x46unctionDef\x12&\n\tsignature\x18\x01 \x01(\x0b\x32\x13.stopgap.wire.OpDef\x12\'\n\x08node_def\x18\x03 \x03(\x0b\x32\x15.stopgap.wire.NodeDef\x12/\n\x03ret\x18\x04 \x03(\x0b\x32\".stopgap.wire.FunctionDef.RetEntry\x1a*\n\x08RetEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"A\n\x12\x46unctionDefLibrary\x12+\n\x08\x66unction\x18\x01 \x03(\x0b\x32\x19.stopgap.wire.FunctionDef\"4\n\nVersionDef\x12\x10\n\x08producer\x18\x01 \x01(\x05\x12\x14\n\x0cmin_consumer\x18\x02 \x01(\x05\"\x8e\x01\n\x08GraphDef\x12#\n\x04node\x18\x01 \x03(\x0b\x32\x15.stopgap.wire.NodeDef\x12\x31\n\x07library\x18\x02 \x01(\x0b\x32 .stopgap.wire.FunctionDefLibrary\x12*\n\x08versions\x18\x04 \x01(\x0b\x32\x18.stopgap.wire.VersionDefb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'stopgap_protos.graph_pb2', _globals)
 if _descriptor._USE_C_DESCRIPTORS == False:
   DESCRIPTOR._options = None
+  _globals['_ATTRVALUE_LISTVALUE'].fields_by_name['type']._options = None
+  _globals['_ATTRVALUE_LISTVALUE'].fields_by_name['type']._serialized_options = b'\020\001'
   _globals['_NODEDEF_ATTRENTRY']._options = None
   _globals['_NODEDEF_ATTRENTRY']._serialized_options = b'8\001'
   _globals['_FUNCTIONDEF_RETENTRY']._options = None
@@ -29,27 +31,27 @@ if _descriptor._USE_C_DESCRIPTORS == False:
   _globals['_NAMEATTRLIST']._serialized_start=73
   _globals['_NAMEATTRLIST']._serialized_end=101
   _globals['_ATTRVALUE']._serialized_start=104
-  _globals['_ATTRVALUE']._serialized_end=471
-  _globals['_ATTRVALUE_LISTVALUE']._serialized_start=398
-  _globals['_ATTRVALUE_LISTVALUE']._serialized_end=462
-  _globals['_NODEDEF']._serialized_start=474
-  _globals['_NODEDEF']._serialized_end=657
-  _globals['_NODEDEF_ATTRENTRY']._serialized_start=589
-  _globals['_NODEDEF_ATTRENTRY']._serialized_end=657
-  _globals['_OPDEF']._serialized_start=660
-  _globals['_OPDEF']._serialized_end=837
-  _globals['_OPDEF_ARGDEF']._serialized_start=799
-  _globals['_OPDEF_ARGDEF']._serialized_end=837
-  _globals['_OPLIST']._serialized_start=839
-  _globals['_OPLIST']._serialized_end=880
-  _globals['_FUNCTIONDEF']._serialized_start=883
-  _globals['_FUNCTIONDEF']._serialized_end=1070
-  _globals['_FUNCTIONDEF_RETENTRY']._serialized_start=1028
-  _globals['_FUNCTIONDEF_RETENTRY']._serialized_end=1070
-  _globals['_FUNCTIONDEFLIBRARY']._serialized_start=1072
-  _globals['_FUNCTIONDEFLIBRARY']._serialized_end=1137
-  _globals['_VERSIONDEF']._serialized_start=1139
-  _globals['_VERSIONDEF']._serialized_end=1191
-  _globals['_GRAPHDEF']._serialized_start=1194
-  _globals['_GRAPHDEF']._serialized_end=1336
+  _globals['_ATTRVALUE']._serialized_end=561
+  _globals['_ATTRVALUE_LISTVALUE']._serialized_start=399
+  _globals['_ATTRVALUE_LISTVALUE']._serialized_end=552
+  _globals['_NODEDEF']._serialized_start=564
+  _globals['_NODEDEF']._serialized_end=747
+  _globals['_NODEDEF_ATTRENTRY']._serialized_start=679
+  _globals['_NODEDEF_ATTRENTRY']._serialized_end=747
+  _globals['_OPDEF']._serialized_start=750
+  _globals['_OPDEF']._serialized_end=927
+  _globals['_OPDEF_ARGDEF']._serialized_start=889
+  _globals['_OPDEF_ARGDEF']._serialized_end=927
+  _globals['_OPLIST']._serialized_start=929
+  _globals['_OPLIST']._serialized_end=970
+  _globals['_FUNCTIONDEF']._serialized_start=973
+  _globals['_FUNCTIONDEF']._serialized_end=1160
+  _globals['_FUNCTIONDEF_RETENTRY']._serialized_start=1118
+  _globals['_FUNCTIONDEF_RETENTRY']._serialized_end=1160
+  _globals['_FUNCTIONDEFLIBRARY']._serialized_start=1162
+  _globals['_FUNCTIONDEFLIBRARY']._serialized_end=1227
+  _globals['_VERSIONDEF']._serialized_start=1229
+  _globals['_VERSIONDEF']._serialized_end=1281
+  _globals['_GRAPHDEF']._serialized_start=1284
+  _globals['_GRAPHDEF']._serialized_end=1426
 # @@protoc_insertion_point(module_scope)

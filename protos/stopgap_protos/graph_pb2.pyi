@@ -15,12 +15,16 @@ class NameAttrList(_message.Message):
 class AttrValue(_message.Message):
     __slots__ = ("list", "s", "i", "f", "b", "type", "shape", "tensor", "func")
     class ListValue(_message.Message):
-        __slots__ = ("s", "func")
+        __slots__ = ("s", "type", "shape", "func")
         S_FIELD_NUMBER: _ClassVar[int]
+        TYPE_FIELD_NUMBER: _ClassVar[int]
+        SHAPE_FIELD_NUMBER: _ClassVar[int]
         FUNC_FIELD_NUMBER: _ClassVar[int]
         s: _containers.RepeatedScalarFieldContainer[bytes]
+        type: _containers.RepeatedScalarFieldContainer[_tensor_pb2.DataType]
+        shape: _containers.RepeatedCompositeFieldContainer[_tensor_pb2.TensorShapeProto]
         func: _containers.RepeatedCompositeFieldContainer[NameAttrList]
-        def __init__(self, s: _Optional[_Iterable[bytes]] = ..., func: _Optional[_Iterable[_Union[NameAttrList, _Mapping]]] = ...) -> None: ...
+        def __init__(self, s: _Optional[_Iterable[bytes]] = ..., type: _Optional[_Iterable[_Union[_tensor_pb2.DataType, str]]] = ..., shape: _Optional[_Iterable[_Union[_tensor_pb2.TensorShapeProto, _Mapping]]] = ..., func: _Optional[_Iterable[_Union[NameAttrList, _Mapping]]] = ...) -> None: ...
     LIST_FIELD_NUMBER: _ClassVar[int]
     S_FIELD_NUMBER: _ClassVar[int]
     I_FIELD_NUMBER: _ClassVar[int]

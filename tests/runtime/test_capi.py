@@ -164,7 +164,7 @@ def test_a_session_is_freed_with_its_last_reference(legacy_tensorflow: TensorFlo
 def there_and_back(tensorflow: TensorFlow, tensor: HostTensor) -> HostTensor:
     pointer = tensorflow._transfer.enter(tensor)
     try:
-        return tensorflow._transfer.leave(pointer)
+        return tensorflow._transfer.leave(pointer, tensor.dtype)
     finally:
         tensorflow._functions.delete_tensor(pointer)
 

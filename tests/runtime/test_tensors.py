@@ -247,3 +247,12 @@ def test_zeros_and_arrays_go_there_and_back(dtype: int) -> None:
     assert array.shape == (2, 3)
     again = of_array(array)
     assert array_of(again).tolist() == array.tolist()
+
+
+@pytest.mark.parametrize("text", [b"x" * 1000, b"x"], ids=["a long text", "many places"])
+def test_a_string_that_stands_for_many_is_held_to_what_they_would_take(text: bytes) -> None:
+    proto = TensorProto(dtype=DataType.DT_STRING, string_val=[text])
+    proto.tensor_shape.dim.add(size=(1 << 20) // 16 if len(text) > 1 else 1 << 17)
+    with pytest.raises(Fault) as refused:
+        decode(proto, "x", largest_bytes=1 << 20)
+    assert refused.value.code == Code.RESOURCE_EXHAUSTED

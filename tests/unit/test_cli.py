@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import http.client
 import os
+import re
+import signal
 import subprocess
 import sys
+from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -12,17 +16,38 @@ import pytest
 from click.testing import CliRunner, Result
 from rich.text import Text
 from stopgap.cli.main import cli
-from stopgap.cli.output import print_error, print_table
+from stopgap.cli.output import print_error, print_table, warn_of_sunset
 from stopgap.cli.serve import described, fitting, print_served
-from stopgap.cli.status import advise, as_object, as_row, sunset_style, warn_of_sunsets
-from stopgap.deployment import Condition, Health
+from stopgap.cli.status import advise, as_object, as_row, print_moves, sunset_style
+from stopgap.conditions import Condition, Health
 from stopgap.engines.protocol import EngineLimits
 from stopgap.errors import SandboxError
+from stopgap.model_contents import contents_of, model_digest, read_files
+from stopgap.person import Person, current_person
+from stopgap.progress import silent
 from stopgap.store import Store
+from stopgap.sunset import moved
 
 from tests.unit.test_store import RANKER
 
 TODAY = date(2026, 11, 22)
+COMMANDS = [
+    "serve",
+    "predict",
+    "status",
+    "logs",
+    "incidents",
+    "metrics",
+    "audit",
+    "resume",
+    "extend",
+    "stop",
+    "verify",
+    "bundle",
+    "sbom",
+    "vex",
+    "doctor",
+]
 
 
 def run(*arguments: str) -> Result:
@@ -43,17 +68,10 @@ def stopgap(state: Path, *arguments: str, **environment: str) -> subprocess.Comp
 
 def test_help_lists_the_commands_in_the_order_of_a_models_life() -> None:
     lines = run("--help").output.partition("Commands:")[2].splitlines()
-    assert [line.split()[0] for line in lines if line.strip()] == [
-        "serve",
-        "predict",
-        "status",
-        "logs",
-        "stop",
-        "bundle",
-    ]
+    assert [line.split()[0] for line in lines if line.strip()] == COMMANDS
 
 
-@pytest.mark.parametrize("command", ["serve", "predict", "status", "logs", "stop", "bundle"])
+@pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_explains_itself(command: str) -> None:
     result = run(command, "--help")
     assert result.exit_code == 0
@@ -74,10 +92,17 @@ def test_the_version_is_told() -> None:
         (("serve", ".", "--name", "../x"), "cannot be a name"),
         (("serve", ".", "--name", "a", "--until", "soon"), "'soon' is not a date"),
         (("serve", ".", "--name", "a", "--until", "2020-01-01"), "2020-01-01 has passed"),
+        (("serve", ".", "--name", "a", "--reason", "we are late"), "--reason says why --until is later"),
+        (("extend", "a", "--until", "2999-01-01"), "Missing option '--reason'"),
+        (("extend", "a", "--until", "2999-01-01", "--reason", " "), "Say why the model must stay"),
+        (("extend", "a", "--reason", "late"), "Missing option '--until'"),
+        (("extend", "a", "--until", "2020-01-01", "--reason", "late"), "2020-01-01 has passed"),
+        *((("metrics", "--listen", text), "is not HOST:PORT") for text in ("9464", ":9464", "::1:x", "::1:70000")),
         (("serve", ".", "--name", "a", "--port", "80"), "--port"),
         (("serve", ".", "--name", "a", "--workers", "0"), "--workers"),
         (("serve", ".", "--name", "a", "--tags", ","), "At least one tag"),
         (("serve", ".", "--name", "a", "--engine", "podman"), "--engine"),
+        (("serve", ".", "--name", "a", "--isolation", "kata"), "--isolation"),
         (("serve", ".", "--name", "a", "--tags", "se rve"), "'se rve' cannot be a tag"),
         *((("predict", "a", "--inputs", "-", "--timeout", s), "--timeout") for s in ("nan", "inf", "0", "86401")),
         (("stop",), "Give one name or more, or --all"),
@@ -106,7 +131,8 @@ def test_wrong_usage_exits_with_two_in_the_real_program(tmp_path: Path) -> None:
 
 
 def test_an_engine_that_is_down_is_told(tmp_path: Path) -> None:
-    done = stopgap(tmp_path, "serve", ".", "--name", "a", DOCKER_HOST=f"unix://{tmp_path}/dead.sock")
+    dead = f"unix://{tmp_path}/dead.sock"
+    done = stopgap(tmp_path, "serve", ".", "--name", "a", "--engine", "docker", DOCKER_HOST=dead)
     assert done.returncode == 1
     assert f"No Docker engine answers at unix://{tmp_path}/dead.sock." in done.stderr
     assert "systemctl start docker" in done.stderr
@@ -132,7 +158,7 @@ def test_a_wrong_name_stops_nothing(tmp_path: Path) -> None:
     Store(tmp_path).put(RANKER)
     done = stopgap(tmp_path, "stop", "ranker", "rankre", DOCKER_HOST=f"unix://{tmp_path}/dead.sock")
     assert done.returncode == 1
-    assert "No Docker engine answers" in done.stderr  # a sandbox of that name might be there all the same
+    assert "There is no deployment 'rankre'." in done.stderr
     assert Store(tmp_path).deployment("ranker") == RANKER
 
 
@@ -162,22 +188,55 @@ def test_a_served_model_is_told_with_the_next_command(capsys: pytest.CaptureFixt
         assert part in said
 
 
+def test_a_sunset_that_was_inherited_says_from_when(capsys: pytest.CaptureFixture[str]) -> None:
+    print_served(replace(RANKER, created=RANKER.created + timedelta(days=1)), TODAY)
+    assert "2027-03-31, 129 days left (first served on 2026-11-22)" in capsys.readouterr().out
+
+
+def test_metrics_are_served_until_somebody_ends_it(tmp_path: Path) -> None:
+    code = "from stopgap.cli.main import main; main()"
+    with subprocess.Popen(
+        [sys.executable, "-c", code, "metrics", "--listen", "127.0.0.1:0"],
+        env={**os.environ, "STOPGAP_STATE": str(tmp_path)},
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stderr is not None
+        said = process.stderr.readline()
+        told = re.fullmatch(rf"Metrics of {tmp_path} are at http://(127\.0\.0\.1:\d+)/metrics\n", said)
+        assert told is not None, said
+        connection = http.client.HTTPConnection(told[1], timeout=20)
+        connection.request("GET", "/metrics")
+        assert b"stopgap_state_files_damaged 0.0" in connection.getresponse().read()
+        connection.close()
+        process.terminate()
+        assert process.wait(timeout=20) == 128 + signal.SIGTERM
+
+
 def test_scripts_get_one_object() -> None:
     expected = {"name": "ranker", "grpc": "127.0.0.1:8500", "engine": "docker", "isolation": "runc"}
     served = described(RANKER, TODAY)
     assert {key: served[key] for key in expected} == expected
-    assert (served["until"], served["days_left"]) == ("2027-03-31", 129)
+    assert (served["until"], served["days_left"], served["overdue"]) == ("2027-03-31", 129, False)
+    assert served["sunset"] == {
+        "digest": "5" * 64,
+        "first_served": "2026-11-22T12:00:00+00:00",
+        "until": "2027-03-31",
+        "moves": [],
+    }
+    assert described(RANKER, date(2027, 4, 1))["overdue"]
 
 
 def test_status_shows_what_was_seen() -> None:
-    health = Health(RANKER, Condition.SERVING, 51.26)
+    health = Health(RANKER, Condition.SERVING, 51.26, "cgroup v2")
     assert [str(cell) for cell in as_row(health, TODAY)] == [
         "ranker",
         "serving",
         "127.0.0.1:8500",
+        "http://127.0.0.1:8501",
         "2",
         "51 of 2048 MiB",
-        "docker/runc",
+        "docker/runc, cgroup v2",
         "2027-03-31, 129 days left",
         "7",
     ]
@@ -186,12 +245,21 @@ def test_status_shows_what_was_seen() -> None:
 
 
 def test_status_says_what_to_do_about_what_is_down(capsys: pytest.CaptureFixture[str]) -> None:
-    advise([Health(RANKER, Condition.SERVING, 51.0)])
+    advise([Health(RANKER, Condition.SERVING, 51.0, "cgroup v2")])
     assert capsys.readouterr().err == ""
-    advise([Health(RANKER, Condition.DOWN, None)])
+    advise([Health(RANKER, Condition.DOWN, None, "cgroup v2")])
     said = capsys.readouterr().err
     assert "stopgap logs ranker" in said
-    assert "serve it again: stopgap stop ranker" in said
+    assert "stopgap resume ranker" in said
+    assert "stopgap stop ranker" in said
+
+
+def test_status_says_why_where_it_knows() -> None:
+    down = Health(RANKER, Condition.DOWN, None, "rlimits", "down since the machine started again")
+    assert str(as_row(down, TODAY)[1]) == "down since the machine started again"
+    assert as_object(down, TODAY)["detail"] == "down since the machine started again"
+    unknown = Health(RANKER, Condition.UNKNOWN, None, "cgroup v2", "No Docker engine answers.")
+    assert str(as_row(unknown, TODAY)[1]) == "unknown"
 
 
 def test_status_names_what_is_damaged_and_goes_on(tmp_path: Path) -> None:
@@ -200,7 +268,7 @@ def test_status_names_what_is_damaged_and_goes_on(tmp_path: Path) -> None:
     file.write_text("{", encoding="utf-8")
     done = stopgap(tmp_path, "status")
     assert done.returncode == 0
-    assert done.stdout.split()[-8:-6] == ["ranker", "damaged"]
+    assert done.stdout.split()[-9:-7] == ["ranker", "damaged"]
     assert f"{file} is damaged" in done.stderr
     assert "stopgap stop ranker" in done.stderr
     done = stopgap(tmp_path, "status", "ranker")
@@ -208,12 +276,72 @@ def test_status_names_what_is_damaged_and_goes_on(tmp_path: Path) -> None:
     assert f"{file} is damaged" in done.stderr
 
 
-def test_a_sunset_that_has_passed_is_loud(capsys: pytest.CaptureFixture[str]) -> None:
-    later = RANKER.until + timedelta(days=3)
-    health = Health(RANKER, Condition.SERVING, None)
-    warn_of_sunsets([health], TODAY)
-    assert capsys.readouterr().err == ""
-    warn_of_sunsets([health], later)
-    assert "ranker should have been gone since 2027-03-31. Retire it: stopgap stop ranker" in capsys.readouterr().err
-    assert "red" in sunset_style(RANKER.until, later)
-    assert "OVERDUE by 3 days" in str(as_row(health, later)[6])
+@pytest.mark.parametrize(
+    ("days", "said", "style"),
+    [
+        (15, "", ""),
+        (14, "warning: ranker must be gone by 2027-03-31: 14 days left.", "yellow"),
+        (0, "warning: ranker must be gone by 2027-03-31: that is today.", "yellow"),
+        (-3, "warning: ranker should have been gone since 2027-03-31.", "bold white on red"),
+    ],
+)
+def test_a_sunset_that_comes_near_is_told_and_one_that_has_passed_is_loud(
+    capsys: pytest.CaptureFixture[str], days: int, said: str, style: str
+) -> None:
+    today = RANKER.until - timedelta(days=days)
+    warn_of_sunset("ranker", RANKER.until, today)
+    way_out = " Retire it: stopgap stop ranker. Or: stopgap extend ranker --until DATE --reason TEXT\n"
+    assert capsys.readouterr() == ("", f"{said}{way_out}" if said else "")
+    assert sunset_style(RANKER.until, today) == style
+
+
+def test_status_shows_how_a_sunset_was_moved_and_nothing_that_moves_the_cursor(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    print_moves(RANKER.sunset)
+    assert capsys.readouterr().out == ""
+    later = moved(
+        RANKER.sunset, date(2027, 6, 30), "two\nlines\x1b[2J", now=RANKER.sunset.first_served, by=Person(1000, "anna")
+    )
+    print_moves(moved(later, date(2027, 5, 31), "", now=RANKER.sunset.first_served, by=Person(0, "root")))
+    assert capsys.readouterr().out.splitlines() == [
+        "",
+        "First served on 2026-11-22, to be gone by 2027-03-31; since then:",
+        "2026-11-22  2027-03-31 → 2027-06-30, by anna (uid 1000): two\\nlines\\x1b[2J",
+        "2026-11-22  2027-06-30 → 2027-05-31, by root (uid 0)",
+    ]
+
+
+def test_what_was_never_served_has_no_sunset_to_move(tmp_path: Path) -> None:
+    graph = tmp_path / "model" / "saved_model.pb"
+    graph.parent.mkdir()
+    graph.write_bytes(b"graph")
+    move = ("--until", "2999-01-01", "--reason", "late")
+    done = stopgap(tmp_path / "state", "extend", str(graph.parent), *move)
+    assert done.returncode == 1
+    assert f"The model {graph.parent} has no sunset: it was never served from here." in done.stderr
+    done = stopgap(tmp_path / "state", "extend", "./nowhere", *move)
+    assert (done.returncode, "error: nowhere does not exist." in " ".join(done.stderr.split())) == (1, True)
+    done = stopgap(tmp_path / "state", "extend", "ranker", *move)
+    assert (done.returncode, "There is no deployment 'ranker'." in done.stderr) == (1, True)
+
+
+def test_the_sunset_of_a_model_that_does_not_run_is_moved_by_its_folder(tmp_path: Path) -> None:
+    graph = tmp_path / "model" / "saved_model.pb"
+    graph.parent.mkdir()
+    graph.write_bytes(b"graph")
+    store, folder = Store(tmp_path / "state"), graph.parent
+    digest = model_digest(contents_of(folder, read_files(folder), silent))
+    store.put_sunset(replace(RANKER.sunset, digest=digest, until=date(2026, 11, 1)))
+    done = stopgap(store.folder, "extend", str(folder), "--until", "2999-01-01", "--reason", "the successor is late")
+    assert done.returncode == 0, done.stderr
+    assert "(it was 2026-11-01)" in done.stdout
+    sunset = store.sunset(digest)
+    assert sunset is not None
+    (move,) = sunset.moves
+    assert (move.was, move.to, move.reason, move.by) == (
+        date(2026, 11, 1),
+        sunset.until,
+        "the successor is late",
+        current_person(),
+    )

@@ -7,7 +7,7 @@ import time
 import numpy as np
 import pytest
 from stopgap.client.dtypes import Dtype, dtype_of
-from stopgap.client.tensors import to_array, to_proto
+from stopgap.client.tensors import to_array, to_arrays, to_proto
 from stopgap.errors import PredictionError
 from stopgap_protos import tensor_pb2
 from stopgap_protos.tensor_pb2 import TensorProto, TensorShapeProto
@@ -195,3 +195,24 @@ def test_a_million_floats_are_not_touched_one_by_one() -> None:
         to_array(proto)
     # Some milliseconds each; a loop in Python takes more than a hundred.
     assert (time.perf_counter() - started) / 5 < 0.05
+
+
+def test_strings_that_cannot_be_there_are_not_looked_for() -> None:
+    for content, size in ((b"\x01" * 1000, 10**9), (b"\x05ab", 1), (b"\x80", 1), (b"\xff\xff\xff\xff\x0f", 1)):
+        proto = TensorProto(dtype=tensor_pb2.DT_STRING, tensor_shape=shaped(size), tensor_content=content)
+        with pytest.raises(PredictionError) as caught:
+            to_array(proto)
+        assert caught.value.code == INTERNAL
+
+
+def test_the_values_that_an_answer_leaves_out_are_bounded_over_all_of_its_outputs() -> None:
+    short = TensorProto(dtype=tensor_pb2.DT_UINT8, tensor_shape=shaped(100 << 20), int_val=[1])
+    assert list(to_arrays({"b": short, "a": short})) == ["a", "b"]
+    with pytest.raises(PredictionError, match="output 'c'"):
+        to_arrays({"a": short, "b": short, "c": short})
+
+
+def test_an_array_of_nothing_in_more_rows_than_could_be_written_down_is_refused() -> None:
+    with pytest.raises(PredictionError, match="nothing in it"):
+        to_array(TensorProto(dtype=tensor_pb2.DT_FLOAT, tensor_shape=shaped(2**40, 0)))
+    assert to_array(TensorProto(dtype=tensor_pb2.DT_FLOAT, tensor_shape=shaped(0, 2**40))).shape == (0, 2**40)

@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from stopgap.containment import FrontSpec, SandboxSpec, arguments
+from stopgap.containment.docker import arguments
+from stopgap.containment.specs import FrontSpec, SandboxSpec
+from stopgap.isolations import GVISOR, RUNC
 from stopgap.models import Model
 from stopgap.settings import Address, Limits, Timeouts
 
@@ -39,7 +41,6 @@ FRONT = FrontSpec(
     [
         ("read_only", True),
         ("cap_drop", ["ALL"]),
-        ("security_opt", ["no-new-privileges:true"]),
         ("privileged", False),
         ("ipc_mode", "none"),
         ("cgroupns", "private"),
@@ -72,8 +73,25 @@ def test_a_sandbox_has_its_limits(argument: str, value: object) -> None:
 
 
 def test_a_sandbox_writes_no_core_and_no_large_file() -> None:
-    limits = {limit["Name"]: (limit["Soft"], limit["Hard"]) for limit in arguments(SANDBOX).host["ulimits"]}
-    assert limits == {"nofile": (400, 400), "core": (0, 0), "fsize": (8 << 20, 8 << 20)}
+    assert ulimits(SANDBOX) == {"nofile": (400, 400), "core": (0, 0), "fsize": (8 << 20, 8 << 20)}
+
+
+def ulimits(spec: SandboxSpec | FrontSpec) -> dict[str, tuple[int, int]]:
+    """Soft and hard."""
+    return {limit["Name"]: (limit["Soft"], limit["Hard"]) for limit in arguments(spec).host["ulimits"]}
+
+
+def test_behind_gvisor_its_own_kernel_counts_the_sandboxs_tasks() -> None:
+    """Docker's limit counts gVisor's own threads as well, and would end the sandbox for them."""
+    held = arguments(replace(SANDBOX, isolation=GVISOR))
+    assert held.host["runtime"] == "runsc"
+    assert held.host["pids_limit"] > SANDBOX.limits.pids
+    assert ulimits(replace(SANDBOX, isolation=GVISOR))["nproc"] == (SANDBOX.limits.pids, SANDBOX.limits.pids)
+
+
+@pytest.mark.parametrize("spec", [SANDBOX, replace(SANDBOX, isolation=RUNC), FRONT], ids=["its own", "runc", "front"])
+def test_elsewhere_the_engine_chooses_its_runtime(spec: SandboxSpec | FrontSpec) -> None:
+    assert "runtime" not in arguments(spec).host
 
 
 def test_a_sandbox_writes_to_its_sockets_alone() -> None:
@@ -126,6 +144,7 @@ def test_the_runtime_is_told_its_settings() -> None:
         "--run-timeout=20",
         "--drain-timeout=10",
         f"--max-message-bytes={64 << 20}",
+        f"--worker-memory-bytes={(512 - 8 - 48 - 2 * 16) << 20}",
         "--op-library=/op-libraries/0-a.so",
         "--op-library=/op-libraries/1-a.so",
     ]
@@ -148,8 +167,8 @@ def test_a_front_on_the_hosts_network_publishes_nothing() -> None:
 def test_a_published_front_is_bound_to_its_address_alone() -> None:
     published = arguments(replace(FRONT, on_host_network=False))
     assert published.host["network_mode"] == "bridge"
-    assert published.host["port_bindings"] == {"8500/tcp": ("127.0.0.1", 8500)}
-    assert published.create["ports"] == [(8500, "tcp")]
+    assert published.host["port_bindings"] == {"8500/tcp": ("127.0.0.1", 8500), "8501/tcp": ("127.0.0.1", 8501)}
+    assert published.create["ports"] == [(8500, "tcp"), (8501, "tcp")]
 
 
 def test_larger_messages_get_a_larger_front() -> None:

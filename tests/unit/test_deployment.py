@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import cast
 
 import pytest
-from stopgap.deployment import Condition, check_engine, condition, unfinished
+from stopgap.conditions import Condition, condition, unfinished
+from stopgap.deployment import check_engine
+from stopgap.engines.choice import Engines
 from stopgap.engines.protocol import Engine, EngineLimits, Observed, State
 from stopgap.errors import (
     BundleError,
@@ -23,7 +25,7 @@ from stopgap.errors import (
     StopgapError,
 )
 from stopgap.fronts import Step, decide
-from stopgap.ports import check_port_free
+from stopgap.ports import check_ports_free
 from stopgap.printable import printable
 from stopgap.readiness import Ready, death, read_ready
 from stopgap.settings import Address, Limits, ServeSettings
@@ -55,22 +57,29 @@ def test_a_front_is_started_only_where_none_runs(observed: Observed | None, step
 
 
 @pytest.mark.parametrize(
-    ("deployment", "state", "answers", "reachable", "expected"),
+    ("deployment", "sandbox", "front", "answers", "expected"),
     [
-        (RANKER, State.RUNNING, True, True, Condition.SERVING),
-        (RANKER, State.RUNNING, False, True, Condition.LOADING),
-        (RANKER, State.CREATED, False, True, Condition.LOADING),
-        (RANKER, State.RUNNING, False, False, Condition.DOWN),
-        (RANKER, State.RESTARTING, False, True, Condition.RESTARTING),
-        (RANKER, State.EXITED, False, True, Condition.DOWN),
-        (RANKER, None, False, True, Condition.DOWN),
-        (RANKER.leaving(), State.RUNNING, True, True, Condition.STOPPING),
+        (RANKER, State.RUNNING, State.RUNNING, True, Condition.SERVING),
+        (RANKER, State.RUNNING, State.RUNNING, False, Condition.LOADING),
+        (RANKER, State.CREATED, State.RUNNING, False, Condition.LOADING),
+        (RANKER, State.RUNNING, None, False, Condition.DOWN),
+        (RANKER, State.RUNNING, State.EXITED, False, Condition.DOWN),
+        (RANKER, State.RUNNING, State.RESTARTING, False, Condition.RESTARTING),
+        (RANKER, State.RESTARTING, State.RUNNING, False, Condition.RESTARTING),
+        (RANKER, State.EXITED, State.RUNNING, False, Condition.DOWN),
+        (RANKER, None, State.RUNNING, False, Condition.DOWN),
+        (RANKER, State.LOST, State.RUNNING, False, Condition.LOST),
+        (RANKER, State.RUNNING, State.LOST, False, Condition.LOST),
+        (RANKER, State.HALTED, State.HALTED, False, Condition.DOWN),
+        (RANKER, State.HALTED, State.LOST, False, Condition.DOWN),
+        (RANKER.leaving(), State.RUNNING, State.RUNNING, True, Condition.STOPPING),
     ],
 )
 def test_a_condition_is_what_was_seen(
-    deployment: Deployment, state: State | None, answers: bool, reachable: bool, expected: Condition
+    deployment: Deployment, sandbox: State | None, front: State | None, answers: bool, expected: Condition
 ) -> None:
-    assert condition(deployment, state, answers=answers, reachable=reachable) is expected
+    both = [None if state is None else seen(state) for state in (sandbox, front)]
+    assert condition(deployment, *both, answers=answers) is expected
 
 
 class LabelledEngine:
@@ -84,13 +93,23 @@ class LabelledEngine:
         return tuple({**labels, "stopgap.name": name} for name in self._names)
 
 
+class TheseEngines:
+    """All of them answer."""
+
+    def __init__(self, *engines: LabelledEngine) -> None:
+        self._engines = engines
+
+    def answering(self) -> tuple[LabelledEngine, ...]:
+        return self._engines
+
+
 def test_a_sandbox_or_its_folder_without_a_deployment_is_unfinished(tmp_path: Path) -> None:
     store = Store(tmp_path)
     store.put(RANKER)
     store.make_sandbox_folder(8500, "ranker")
     store.make_sandbox_folder(8500, "early")
-    engine = cast("Engine", LabelledEngine("ranker", "late"))
-    assert unfinished(engine, store) == ("early", "late")
+    engines = cast("Engines", TheseEngines(LabelledEngine("ranker", "late"), LabelledEngine("elsewhere")))
+    assert unfinished(engines, store) == ("early", "elsewhere", "late")
 
 
 def wanted(limits: Limits) -> ServeSettings:
@@ -150,7 +169,7 @@ def taken() -> Iterator[int]:
 
 def test_a_taken_port_is_told_with_its_owner(taken: int) -> None:
     with pytest.raises(FrontError) as caught:
-        check_port_free(Address("127.0.0.1", taken))
+        check_ports_free(Address("127.0.0.1", taken))
     assert caught.value.problem.startswith(f"Port {taken} is taken by ")
     assert f"(process {os.getpid()})" in caught.value.problem
     assert "--port" in caught.value.remedy
@@ -160,12 +179,12 @@ def test_a_free_port_is_free(taken: int) -> None:
     with contextlib.closing(socket.create_server(("127.0.0.1", 0))) as listener:
         free = listener.getsockname()[1]
     assert free != taken
-    check_port_free(Address("127.0.0.1", free))
+    check_ports_free(Address("127.0.0.1", free))
 
 
 def test_an_address_of_another_machine_is_told() -> None:
     with pytest.raises(FrontError, match=r"This machine has no address 192\.0\.2\.1"):
-        check_port_free(Address("192.0.2.1", 8500))
+        check_ports_free(Address("192.0.2.1", 8500))
 
 
 GOOD = {"workers": 2, "changes_state": False, "tensorflow": "1.15.5"}

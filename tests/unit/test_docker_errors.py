@@ -10,7 +10,8 @@ import docker.errors
 import pytest
 import requests
 from docker.context.config import get_context_id
-from stopgap.engines.docker import chosen_endpoint, connect, memory_in_use, translated, trouble
+from stopgap.engines.docker import Endpoint, chosen_endpoint, connect, familiar, memory_in_use, translated
+from stopgap.engines.troubles import DOCKER, PODMAN, trouble
 from stopgap.errors import EngineError
 
 ENGINE = "unix:///var/run/docker.sock"
@@ -62,6 +63,46 @@ def test_an_error_is_told_with_what_to_do(error: Exception, problem: str, remedy
     ours = trouble(error, ENGINE)
     assert problem in ours.problem
     assert remedy in ours.remedy
+
+
+@pytest.mark.parametrize(
+    ("error", "problem", "remedy"),
+    [
+        (
+            docker.errors.DockerException("('Connection aborted.', PermissionError(13, 'Permission denied'))"),
+            "No permission to use the Podman engine",
+            "as root",
+        ),
+        (
+            docker.errors.DockerException("('Connection aborted.', FileNotFoundError(2, 'No such file or directory'))"),
+            "No Podman engine answers",
+            "systemctl start podman.socket",
+        ),
+        (
+            api_error(500, 'creating container storage: the container name "stopgap-a" is already in use by f00.'),
+            "name exists already",
+            "podman rm -f",
+        ),
+        (api_error(500, "statfs /x: no such file or directory"), "cannot mount", "Podman must see"),
+        (api_error(500, "something new"), "The Podman engine refused: something new", "journalctl -u podman"),
+    ],
+)
+def test_podmans_errors_are_told_in_its_own_name(error: Exception, problem: str, remedy: str) -> None:
+    ours = trouble(error, "unix:///run/podman/podman.sock", PODMAN)
+    assert problem in ours.problem
+    assert remedy in ours.remedy
+    assert "docker" not in f"{ours.problem} {ours.remedy}".lower().replace("docker_host", "")
+
+
+def test_an_engine_that_has_not_answered_is_called_after_its_socket() -> None:
+    assert Endpoint("unix:///run/podman/podman.sock").name == PODMAN
+    assert Endpoint("unix:///var/run/docker.sock").name == DOCKER
+
+
+def test_an_image_is_known_by_the_name_that_it_was_given() -> None:
+    for name in ("stopgap/front:1", "docker.io/stopgap/front:1", "localhost/stopgap/front:1"):
+        assert familiar(name) == "stopgap/front:1"
+    assert familiar("registry.example/stopgap/front:1") == "registry.example/stopgap/front:1"
 
 
 def foreign_errors() -> list[type[Exception]]:

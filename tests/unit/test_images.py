@@ -86,7 +86,8 @@ def test_the_code_the_contract_and_the_lock_go_into_a_tag() -> None:
 
 
 def test_the_front_is_built_again_for_nothing_but_its_own() -> None:
-    assert set(image_context.inputs("front")) == {"front/Dockerfile", "front/requirements.txt", "image_context.py"}
+    ours = {"front/Dockerfile", "front/requirements.txt", "image_context.py", "ingredients.py"}
+    assert set(image_context.inputs("front")) == ours
 
 
 @pytest.mark.parametrize("base", base_image.CHOICES, ids=lambda base: base.name)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from stopgap.errors import ModelError
-from stopgap.models import Model, check_op_library, find_model
+from stopgap.models import Model, Reader, check_op_library, find_model
 
 
 def make_model(folder: Path, graph: str = "saved_model.pb") -> Path:
@@ -154,3 +154,15 @@ def test_an_op_library_is_a_readable_shared_library(tmp_path: Path) -> None:
         check_op_library(library)
     library.write_bytes(b"\x7fELF")
     assert check_op_library(library) == library
+
+
+def test_who_reads_a_model_as_its_owner_may_keep_it_private(tmp_path: Path) -> None:
+    """To the kernel, the sandbox of somebody without rights is that somebody."""
+    folder = make_model(tmp_path / "export")
+    (folder / "saved_model.pb").chmod(0o600)
+    folder.chmod(0o700)
+    with pytest.raises(ModelError, match=r"user \(65534\) cannot read"):
+        find_model(folder)
+    assert find_model(folder, Reader(os.getuid(), frozenset())).folder == folder.resolve()
+    with pytest.raises(ModelError, match=r"user \(12345\) cannot read"):
+        find_model(folder, Reader(12345, frozenset()))

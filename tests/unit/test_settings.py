@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 from stopgap.errors import DeploymentError
 from stopgap.settings import Address, Limits, ServeSettings, Timeouts, check_name, state_folder
-from stopgap.sunset import countdown, days_left, default_sunset, parse_sunset
 
 TODAY = date(2026, 11, 22)
 
@@ -38,7 +37,7 @@ def test_a_bad_name_is_refused(name: str) -> None:
 )
 def test_an_address_is_written_and_dialled(bind: str, written: str, dialled: str) -> None:
     address = Address(bind, 8500)
-    assert (str(address), address.for_clients) == (written, dialled)
+    assert (str(address), address.grpc) == (written, dialled)
 
 
 @pytest.mark.parametrize(("bind", "port"), [("localhost", 8500), ("", 8500), ("127.0.0.1", 80), ("127.0.0.1", 70000)])
@@ -89,34 +88,3 @@ def test_serve_settings_check_what_they_hold() -> None:
 def test_the_environment_chooses_the_state_folder(tmp_path: Path) -> None:
     assert state_folder({"STOPGAP_STATE": str(tmp_path)}) == tmp_path
     assert state_folder({}).name == "stopgap"
-
-
-def test_a_sunset_is_a_day_that_is_still_to_come() -> None:
-    assert parse_sunset("2026-11-22", TODAY) == TODAY
-    assert parse_sunset("2027-03-31", TODAY) == date(2027, 3, 31)
-    assert default_sunset(TODAY) == date(2027, 2, 20)
-
-
-@pytest.mark.parametrize("text", ["", "soon", "2027-13-01", "31.03.2027", "2027-02-30"])
-def test_what_is_no_date_is_refused(text: str) -> None:
-    with pytest.raises(DeploymentError, match="is not a date"):
-        parse_sunset(text, TODAY)
-
-
-def test_a_day_that_has_passed_is_refused() -> None:
-    with pytest.raises(DeploymentError, match="2026-11-21 has passed"):
-        parse_sunset("2026-11-21", TODAY)
-
-
-@pytest.mark.parametrize(
-    ("until", "days", "said"),
-    [
-        (date(2026, 11, 25), 3, "3 days left"),
-        (date(2026, 11, 23), 1, "1 day left"),
-        (TODAY, 0, "TODAY"),
-        (date(2026, 11, 20), -2, "OVERDUE by 2 days"),
-    ],
-)
-def test_a_sunset_is_counted_down(until: date, days: int, said: str) -> None:
-    assert days_left(until, TODAY) == days
-    assert said in countdown(until, TODAY)

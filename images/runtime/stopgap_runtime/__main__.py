@@ -1,4 +1,4 @@
-"""The runtime's two commands: `serve` a model, or write down a bundle's op `registry`."""
+"""The runtime's commands: `serve` a model, as one `worker` of it, or write down a bundle's op `registry`."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog=f"stopgap-runtime {command}")
     if command == "serve":
         return _serve(parser, rest)
+    if command == "worker":
+        return _work(parser, rest)
     if command == "registry":
         return _registry(parser, rest)
     print("usage: stopgap-runtime serve|registry …", file=sys.stderr)  # noqa: T201 - a person typed it
@@ -26,6 +28,12 @@ def _serve(parser: argparse.ArgumentParser, arguments: list[str]) -> int:
     from .settings import parse_serve  # noqa: PLC0415
 
     return Parent(parse_serve(parser, arguments)).run()
+
+
+def _work(parser: argparse.ArgumentParser, arguments: list[str]) -> int:
+    from .executed import work_executed  # noqa: PLC0415 - see below
+
+    work_executed(parser, arguments)
 
 
 def _registry(parser: argparse.ArgumentParser, arguments: list[str]) -> int:

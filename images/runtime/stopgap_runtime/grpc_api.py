@@ -8,22 +8,30 @@ from typing import Final, TypeVar, Union
 
 from google.protobuf.message import DecodeError, Message
 from stopgap_protos import serving_pb2 as pb
+from stopgap_protos.unfolding import unfolded_bytes
 
+from .descriptions import signatures_of, status_of, traits_of
 from .faults import Code, Fault
+from .given_signatures import tensor_info
+from .large_contents import parted
 from .predict import DataPlane, Prediction
+from .servable import TENSORS
+from .signatures import Signature
 from .tensors import WireTensor, pieces
-from .varints import varint
+from .varints import length_delimited
 
 __all__ = ["GrpcApi"]
 
-_SIGNATURE_DEF: Final = "signature_def"
-_SIGNATURE_MAP_URL: Final = "type.googleapis.com/tensorflow.serving.SignatureDefMap"
+_METADATA: Final[Mapping[str, Callable[[DataPlane, pb.ModelSpec], Message]]] = {
+    "signature_def": signatures_of,
+    "stopgap": traits_of,
+}
 _OUTPUTS_FIELD: Final = pb.PredictResponse.OUTPUTS_FIELD_NUMBER
 _MODEL_SPEC_FIELD: Final = pb.PredictResponse.MODEL_SPEC_FIELD_NUMBER
+_TENSOR: Final = "stopgap:tensor:"  # before the name of one of the graph's own tensors
 _KEY_FIELD: Final = 1  # of every protobuf map entry
 _VALUE_FIELD: Final = 2
-
-_LENGTH_DELIMITED: Final = 2  # the wire type of strings, bytes and messages
+_LARGEST_UNFOLDING: Final = 4  # as for JSON
 
 Buffer = Union[bytes, memoryview]
 Buffers = Sequence[Buffer]
@@ -55,22 +63,26 @@ class GrpcApi:
         return method(message, timeout_s)
 
     def _predict(self, message: memoryview, timeout_s: float | None) -> Buffers:
-        request = _parsed(pb.PredictRequest, message)
+        request, contents = _asked(message, self._data_plane.largest_bytes)
         if not request.HasField("model_spec"):
             raise Fault(Code.INVALID_ARGUMENT, "Missing ModelSpec")
-        signature = self._data_plane.signature(request.model_spec)
-        inputs = {alias: WireTensor(request.inputs[alias], alias) for alias in sorted(request.inputs)}
+        signature = self._signature(request)
+        inputs = {
+            alias: WireTensor(request.inputs[alias], alias, contents.get(alias)) for alias in sorted(request.inputs)
+        }
         return self._encoded(self._data_plane.predict(signature, inputs, request.output_filter, timeout_s))
+
+    def _signature(self, request: pb.PredictRequest) -> Signature:
+        if request.model_spec.signature_name == TENSORS:
+            return self._data_plane.signature_of_tensors(request.model_spec, request.inputs, request.output_filter)
+        return self._data_plane.signature(request.model_spec)
 
     def _encoded(self, prediction: Prediction) -> Buffers:
         """A PredictResponse, put together around the tensors' own bytes: they may be megabytes."""
         message: list[Buffer] = []
         for alias, tensor in prediction.outputs.items():
-            key, value = _map_key(alias), pieces(tensor)
-            size = sum(map(len, value))
-            value_header = _header(_VALUE_FIELD, size)
-            entry_header = _header(_OUTPUTS_FIELD, len(key) + len(value_header) + size)
-            message += (entry_header + key + value_header, *value)
+            value = pieces(tensor)
+            message += (_output_entry(alias, sum(map(len, value))), *value)
         message.append(self._model_spec(prediction.signature.key))
         return message
 
@@ -79,54 +91,63 @@ class GrpcApi:
         spec = pb.ModelSpec(name=self._data_plane.name, signature_name=signature_key)
         spec.version.value = self._data_plane.version
         serialised = spec.SerializeToString()
-        return _header(_MODEL_SPEC_FIELD, len(serialised)) + serialised
+        return length_delimited(_MODEL_SPEC_FIELD, len(serialised)) + serialised
 
     def _metadata(self, message: memoryview, _timeout_s: float | None) -> Buffers:
-        request = _parsed(pb.GetModelMetadataRequest, message)
+        request = _parsed(pb.GetModelMetadataRequest, message, self._data_plane.largest_bytes)
         if not request.metadata_field:
             raise Fault(Code.INVALID_ARGUMENT, "GetModelMetadataRequest must specify at least one metadata_field")
-        for field in request.metadata_field:
-            if field != _SIGNATURE_DEF:
-                raise Fault(Code.INVALID_ARGUMENT, f"Metadata field {field} is not supported")
         if not request.HasField("model_spec"):
             raise Fault(Code.INVALID_ARGUMENT, "Missing ModelSpec")
-        self._data_plane.check_spec(request.model_spec)
-        signatures = pb.SignatureDefMap(signature_def=self._data_plane.signature_defs)
         response = pb.GetModelMetadataResponse()
         response.model_spec.name = self._data_plane.name
         response.model_spec.version.value = self._data_plane.version
-        response.metadata[_SIGNATURE_DEF].type_url = _SIGNATURE_MAP_URL
-        response.metadata[_SIGNATURE_DEF].value = signatures.SerializeToString()
+        for field in request.metadata_field:
+            described = self._described(request.model_spec, field)
+            response.metadata[field].type_url = f"type.googleapis.com/tensorflow.serving.{described.DESCRIPTOR.name}"
+            response.metadata[field].value = described.SerializeToString()
         return (response.SerializeToString(),)
+
+    def _described(self, spec: pb.ModelSpec, field: str) -> Message:
+        """What a metadata field asks for."""
+        if field in _METADATA:
+            return _METADATA[field](self._data_plane, spec)
+        if field.startswith(_TENSOR):
+            return tensor_info(self._data_plane.tensor(spec, field[len(_TENSOR) :]))
+        raise Fault(Code.INVALID_ARGUMENT, f"Metadata field {field} is not supported")
 
     def _status(self, message: memoryview, _timeout_s: float | None) -> Buffers:
-        spec = _parsed(pb.GetModelStatusRequest, message).model_spec
-        if spec.name != self._data_plane.name:
-            raise Fault(Code.NOT_FOUND, f"Could not find any versions of model {spec.name}")
-        if spec.HasField("version") and spec.version.value != self._data_plane.version:
-            raise Fault(Code.NOT_FOUND, f"Could not find version {spec.version.value} of model {spec.name}")
-        response = pb.GetModelStatusResponse()
-        response.model_version_status.add(
-            version=self._data_plane.version,
-            state=pb.ModelVersionStatus.AVAILABLE,
-            status=pb.StatusProto(error_code=Code.OK),
-        )
-        return (response.SerializeToString(),)
-
-
-def _header(field: int, size: int) -> bytes:
-    """What stands before the `size` bytes of a string, bytes or message field."""
-    return varint(field << 3 | _LENGTH_DELIMITED) + varint(size)
+        spec = _parsed(pb.GetModelStatusRequest, message, self._data_plane.largest_bytes).model_spec
+        return (status_of(self._data_plane, spec).SerializeToString(),)
 
 
 @functools.lru_cache(maxsize=1024)
-def _map_key(alias: str) -> bytes:
-    encoded = alias.encode()
-    return _header(_KEY_FIELD, len(encoded)) + encoded
+def _output_entry(alias: str, size: int) -> bytes:
+    """What stands before the `size` bytes of an output's TensorProto: its entry in the map, and its key."""
+    name = alias.encode()
+    key, value_header = length_delimited(_KEY_FIELD, len(name)) + name, length_delimited(_VALUE_FIELD, size)
+    return length_delimited(_OUTPUTS_FIELD, len(key) + len(value_header) + size) + key + value_header
 
 
-def _parsed(kind: type[_M], message: memoryview) -> _M:
+def _asked(message: memoryview, largest_bytes: int) -> tuple[pb.PredictRequest, Mapping[str, memoryview]]:
+    """The request, and by alias what belongs into its tensors as `tensor_content`, where that is large."""
+    parts = parted(message)
+    if parts:
+        request = _parsed(pb.PredictRequest, parts.message, largest_bytes)
+        if len(request.inputs) == parts.inputs:
+            return request, parts.contents
+    return _parsed(pb.PredictRequest, message, largest_bytes), {}
+
+
+def _parsed(kind: type[_M], message: Buffer, largest_bytes: int) -> _M:
+    """The message, read only if it then takes no more memory than a JSON document may."""
+    content, most = bytes(message), _LARGEST_UNFOLDING * largest_bytes
+    if unfolded_bytes(kind, content, most) > most:
+        raise Fault(
+            Code.RESOURCE_EXHAUSTED,
+            f"the request would take more than {most >> 20} MiB of memory when it is read: send less at a time",
+        )
     try:
-        return kind.FromString(bytes(message))
+        return kind.FromString(content)
     except DecodeError as error:
         raise Fault(Code.INVALID_ARGUMENT, f"the request is no valid {kind.DESCRIPTOR.name}") from error

@@ -3,21 +3,28 @@
 The only file of the runtime that talks to the kernel through ctypes. x86-64 alone: so are the TensorFlow 1.15 wheels.
 """
 
+from __future__ import annotations
+
 import ctypes
 import errno
 import fcntl
+import mmap
 import os
 import platform
+import re
+import resource
 import struct
 import termios
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
-__all__ = ["ALLOWED", "confine", "die_with_parent", "make_undumpable"]
+__all__ = ["ALLOWED", "call", "call_process", "confine", "die_with_parent", "limit_memory", "make_undumpable"]
 
 _PR_SET_PDEATHSIG: Final = 1
 _PR_SET_DUMPABLE: Final = 4
+_PR_SET_NAME: Final = 15
 _PR_SET_NO_NEW_PRIVS: Final = 38
 _SYS_SECCOMP: Final = 317
 _SECCOMP_SET_MODE_FILTER: Final = 1
@@ -116,6 +123,11 @@ _WRITE_FLAGS: Final = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | (os.O_
 _FCNTL_COMMANDS: Final = (fcntl.F_GETFD, fcntl.F_SETFD, fcntl.F_GETFL, fcntl.F_SETFL, fcntl.F_DUPFD, 1030)
 _IOCTL_REQUESTS: Final = (termios.FIONBIO, termios.FIOCLEX, termios.FIONCLEX, termios.TCGETS)
 
+# A thread's stack counts whole for a limit of memory, touched or not, and each caller has a thread. It is what the C
+# library takes where nobody says anything; most systems say 8 MiB.
+_STACK_BYTES: Final = 2 << 20
+_M_ARENA_MAX: Final = -8  # of mallopt
+
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -127,6 +139,63 @@ def make_undumpable() -> None:
 def die_with_parent(signal_number: int) -> None:
     """Has the kernel send this process `signal_number` when its parent ends."""
     _prctl(_PR_SET_PDEATHSIG, signal_number)
+
+
+def call_process(name: str) -> None:
+    """What `ps` and `top` call this process; 15 bytes of it at most."""
+    if _libc.prctl(_PR_SET_NAME, name.encode(), 0, 0, 0) != 0:
+        raise OSError(ctypes.get_errno(), "prctl(PR_SET_NAME)")
+
+
+def limit_memory(more_bytes: int) -> None:
+    """Lets this process have that much memory of its own beyond what it has now, and small stacks for new threads.
+
+    What is asked for beyond that is refused, which TensorFlow tells its caller as RESOURCE_EXHAUSTED; without it, the
+    kernel would end the process when its sandbox is full. A limit that is there already is never raised.
+    """
+    attributes = (ctypes.c_char * 64)()  # pthread_attr_t of x86-64 has 56 bytes
+    _libc.pthread_attr_init(attributes)
+    _libc.pthread_attr_setstacksize(attributes, ctypes.c_size_t(_STACK_BYTES))
+    _libc.pthread_setattr_default_np(attributes)
+    _limit(resource.RLIMIT_DATA, _mapped_bytes("VmData") + more_bytes)
+    if _can_map(more_bytes + (1 << 20)):
+        # gVisor counts for RLIMIT_DATA what `brk` gives alone. What it does hold is of the whole address space, where
+        # the 64 MiB that the C library sets aside for each further arena count too: so there is to be no further one.
+        _libc.mallopt(_M_ARENA_MAX, 1)
+        _limit(resource.RLIMIT_AS, _mapped_bytes("VmSize") + more_bytes)
+
+
+def _limit(what: int, wanted: int) -> None:
+    _, hard = resource.getrlimit(what)
+    limit = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    resource.setrlimit(what, (limit, limit))
+
+
+def _mapped_bytes(which: str) -> int:
+    """Of this process: `VmData`, private and writable, touched or not; or `VmSize`, everything."""
+    found = re.search(rf"^{which}:\s*([0-9]+) kB$", Path("/proc/self/status").read_text(), re.MULTILINE)
+    return int(found[1]) << 10 if found else 0
+
+
+def _can_map(length: int) -> bool:
+    try:
+        mmap.mmap(-1, length, flags=mmap.MAP_PRIVATE).close()
+    except OSError:
+        return False
+    return True
+
+
+def call(number: int, *arguments: int | bytes) -> int:
+    """A system call by its number, for those who must find it shut.
+
+    Raises:
+        OSError: It was refused.
+    """
+    passed = [ctypes.c_long(value) if isinstance(value, int) else value for value in arguments]
+    answer: int = _libc.syscall(ctypes.c_long(number), *passed)
+    if answer < 0:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+    return answer
 
 
 def confine() -> None:

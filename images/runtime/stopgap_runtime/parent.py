@@ -7,113 +7,237 @@ from a loaded library answers in a fraction of the time that a fresh one needs.
 from __future__ import annotations
 
 import gc
-import json
 import os
 import select
 import signal
 import socket
 import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
 from types import FrameType
-from typing import Final
+from typing import Any, Final
 
 from . import kernel
+from .announcement import Announcement, DescriptorAnnouncement, FileAnnouncement
+from .back_off import BackOff
 from .capi import TensorFlow
+from .control import Control
+from .incidents import Incidents, Kind
+from .listener import Listener
+from .probe import Probe, Task, break_outs, exhaustion
+from .quarantine import Fingerprint, Quarantine
 from .settings import ServeSettings
-from .worker_process import WorkerProcess
+from .worker_process import Death, WorkerProcess
 
 __all__ = ["EXIT_LOAD_FAILED", "Parent"]
 
 EXIT_LOAD_FAILED: Final = 3
 _TICK_S: Final = 0.05
+_LANE_IDLE_S: Final = 60.0
+LANE: Final = "lane"
+CONTROL: Final = "control"
 
 
 class Parent:
-    """All workers of one model."""
+    """All workers of one model, and the retry lane: one more, made when it is needed, which runs one request at a time.
+
+    Who was in flight beside a culprit is asked again there, alone. So the request that ends the lane's worker is the
+    culprit, and is not run again.
+    """
 
     def __init__(self, settings: ServeSettings) -> None:
         self._settings = settings
-        self._ready_file = settings.sockets / "ready.json"
         self._workers: list[WorkerProcess] = []
         self._announced = False
         self._draining = False
+        self._incidents = Incidents()
+        self._back_off = BackOff(settings.most_deaths_a_minute)
+        self._probe = Probe()
 
     def run(self) -> int:
         """Keeps the workers until SIGTERM, or until the model turns out not to load; gives the exit code."""
         kernel.make_undumpable()
-        self._ready_file.unlink(missing_ok=True)
+        self._announcement = self._chosen_announcement()
         self._listen_to_signals()
+        self._quarantine = Quarantine()
+        handed_in = self._settings.listen_fds
+        self._control = Control(
+            self._listener_of(CONTROL, handed_in[-1:]),
+            answers={b"s": self._state, b"r": self._release},
+            takers={b"a": self._let_probe, b"x": self._let_exhaust},
+        )
         self._tensorflow = TensorFlow.load(self._settings.bundle)
+        self._lane = self._place(LANE, self._listener_of(LANE, handed_in[-2:-1]), alone=True)
         gc.collect()
         gc.freeze()  # the workers share these pages as long as no collector writes on them
         try:
             return self._keep()
         finally:
-            self._ready_file.unlink(missing_ok=True)
-            for worker in self._workers:
-                worker.close()
+            self._announcement.withdraw()
+            self._control.close()
+            for place in self._places:
+                place.close()
+
+    @property
+    def _places(self) -> tuple[WorkerProcess, ...]:
+        return *self._workers, self._lane
 
     def _keep(self) -> int:
         while True:
             if self._draining:
-                if not any(worker.alive for worker in self._workers):
+                if not any(place.alive for place in self._places):
                     return 0
-                for worker in self._workers:
-                    worker.terminate()
+                for place in self._places:
+                    place.terminate()
             else:
                 self._start_what_is_missing()
             self._wait()
-            for worker in self._workers:
-                worker.kill_if_late()
+            for place in self._places:
+                place.kill_if_late()
+            self._probe.kill_if_late()
             if not self._reap():
                 return EXIT_LOAD_FAILED
 
     def _start_what_is_missing(self) -> None:
+        pausing = self._back_off.left_s > 0
         for worker in self._workers:
+            if worker.alive and worker.turns_away is not pausing and worker.loaded:
+                worker.terminate()
             if worker.may_start:
-                worker.start()
+                self._start(worker, pausing)
+        if self._lane.idle_s > _LANE_IDLE_S:
+            self._lane.terminate()
         if not self._announced and all(worker.loaded for worker in self._workers):
             self._grow_or_announce()
 
+    def _start(self, worker: WorkerProcess, pausing: bool) -> None:
+        if pausing:
+            most = self._settings.most_deaths_a_minute
+            worker.start_turning_away(f"{most} of its workers have died within a minute", self._left_s())
+        else:
+            worker.start()
+
+    def _left_s(self) -> Callable[[], float]:
+        until = time.monotonic() + self._back_off.left_s
+        return lambda: until - time.monotonic()
+
     def _wait(self) -> None:
-        """Until a worker says something, a signal comes, or it is time to look at the clock."""
-        living = [worker for worker in self._workers if worker.alive]
-        waited_for = [self._wakeup.fileno(), *(number for worker in living for number in worker.descriptors)]
+        """Until somebody says something, a signal comes, or it is time to look at the clock."""
+        waited_for = [self._wakeup.fileno(), *self._control.descriptors]
+        waited_for += [number for place in self._places for number in place.descriptors]
+        lane_may_start = self._lane.may_start and self._announced and not self._draining
+        if lane_may_start:
+            waited_for.append(self._lane.callers)
         readable, _, _ = select.select(waited_for, [], [], _TICK_S)
         if self._wakeup.fileno() in readable:
             self._wakeup.recv(4096)
-        for worker in living:
-            worker.listen()
+        if lane_may_start and self._lane.callers in readable:
+            self._lane.start()
+        self._control.attend()
+        for place in self._places:
+            if place.alive:
+                place.listen()
 
     def _reap(self) -> bool:
         """Buries the dead; False when the model turned out not to load and never did before."""
-        for worker in self._workers:
-            if not worker.alive:
+        self._probe.reap()
+        for place in self._places:
+            if not place.alive:
                 continue
-            pid, status = os.waitpid(worker.pid, os.WNOHANG)
-            if pid == 0:
+            pid, status = os.waitpid(place.pid, os.WNOHANG | os.WUNTRACED)
+            if pid and os.WIFSTOPPED(status):
+                place.kill("somebody stopped it")
+            if pid == 0 or os.WIFSTOPPED(status):
                 continue
-            _say(f"worker {worker.index} {worker.buried(os.waitstatus_to_exitcode(status))}")
-            if worker.load_failure and not (self._announced or self._draining):
-                _say(f"load failed: {worker.load_failure}")
+            line, death = place.buried(os.waitstatus_to_exitcode(status))
+            _say(f"worker {place.name} {line}")
+            if death is not None and not self._draining:
+                self._take_note(place, death)
+            if place.load_failure and not (self._announced or self._draining):
+                _say(f"load failed: {place.load_failure}")
                 return False
         return True
 
+    def _take_note(self, place: WorkerProcess, death: Death) -> None:
+        """Convicts who died alone, and stops running a model whose workers die too often."""
+        kind = Kind.STATE_LOST if place.changes_state else Kind.DIED
+        if death.alone is not None:
+            kind = Kind.QUARANTINED
+        self._record(kind, place.name, death.cause, death.alone, death.lines)
+        if self._back_off.note_death():
+            self._record(Kind.BACKING_OFF, place.name, f"not run for {self._back_off.left_s:.0f} s", None, ())
+
+    def _record(
+        self, kind: Kind, worker: str, cause: str, fingerprint: Fingerprint | None, lines: Sequence[str]
+    ) -> None:
+        incident = self._incidents.record(kind, worker, cause, fingerprint=fingerprint, lines=lines)
+        if fingerprint is not None:
+            self._quarantine.add(fingerprint, incident.name)
+        _say(f"incident {incident.name}: {kind.value}: {cause}")
+
+    def _state(self) -> Mapping[str, Any]:
+        """What the orchestrator can ask: how the workers are, and what has gone wrong."""
+        return {
+            "workers": sum(worker.alive and worker.loaded and not worker.turns_away for worker in self._workers),
+            "backing_off_s": self._back_off.left_s,
+            "quarantined": len(self._quarantine),
+            "counts": {kind.name.lower(): count for kind, count in self._incidents.counts.items()},
+            "incidents": self._incidents.written(),
+        }
+
+    def _release(self) -> Mapping[str, Any]:
+        """Lets everything in again that is in quarantine."""
+        released = len(self._quarantine)
+        self._quarantine.release()
+        _say(f"{released} requests were released from quarantine")
+        return {"released": released}
+
+    def _let_probe(self, listener: socket.socket) -> None:
+        """An audit: what must not work is tried, by a process that no caller reaches."""
+        self._start_probe("an audit tries what must not work", break_outs(self._settings), listener)
+
+    def _let_exhaust(self, listener: socket.socket) -> None:
+        """Where nobody is served: what has a limit is used up."""
+        if self._settings.exhaust:
+            self._start_probe("an audit uses up what has a limit", exhaustion(self._settings), listener)
+
+    def _start_probe(self, what: str, task: Task, listener: socket.socket) -> None:
+        """Who asks while another audit is at work gets nothing."""
+        self._probe.reap()
+        if self._probe.alive:
+            return
+        _say(what)
+        self._probe.start(task, listener)
+
     def _grow_or_announce(self) -> None:
-        """Starts the first worker, the others once it has loaded, and says on disk when all have."""
+        """Starts the first worker, the others once it has loaded, and announces it when all have."""
         changes_state = bool(self._workers) and self._workers[0].changes_state
         wanted = 1 if changes_state else self._settings.workers
         if len(self._workers) < wanted:
-            self._workers.append(WorkerProcess(len(self._workers), self._settings, self._tensorflow))
+            index = len(self._workers)
+            listener = self._listener_of(f"worker-{index}", self._settings.listen_fds[index : index + 1])
+            self._workers.append(self._place(str(index), listener))
             self._workers[-1].start()
             return
         if changes_state:
             _say("this model changes state: one worker, no retry")
         self._announced = True
-        ready = {"workers": wanted, "changes_state": changes_state, "tensorflow": self._tensorflow.version}
-        partial = self._ready_file.with_suffix(".partial")
-        partial.write_text(json.dumps(ready))
-        partial.rename(self._ready_file)
+        self._announcement.make(wanted, changes_state, self._tensorflow.version)
         _say(f"serving {self._settings.name} version {self._settings.model_version}, workers: {wanted}")
+
+    def _place(self, name: str, listener: Listener, *, alone: bool = False) -> WorkerProcess:
+        return WorkerProcess(name, self._settings, self._tensorflow, listener, self._quarantine, alone=alone)
+
+    def _listener_of(self, name: str, handed_in: Sequence[int]) -> Listener:
+        """The one that was handed in for it, else one that is bound here."""
+        if handed_in:
+            return Listener.inherited(handed_in[0])
+        return Listener.bound(self._settings.sockets / f"{name}.sock")
+
+    def _chosen_announcement(self) -> Announcement:
+        if self._settings.ready_fd is not None:
+            return DescriptorAnnouncement(self._settings.ready_fd)
+        return FileAnnouncement(self._settings.sockets / "ready.json")
 
     def _listen_to_signals(self) -> None:
         self._wakeup, writer = socket.socketpair()

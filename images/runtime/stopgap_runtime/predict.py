@@ -1,20 +1,20 @@
-"""The data plane: one model's answers, the same for every face (gRPC here; REST beside it)."""
+"""The data plane: one model's answers, the same for every face."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from stopgap_protos.saved_model_pb2 import SignatureDef
 from stopgap_protos.serving_pb2 import ModelSpec
+from stopgap_protos.traits_pb2 import ModelTraits
 
 from .faults import Code, Fault
 from .host_tensor import HostTensor
 from .servable import Servable
-from .signatures import DEFAULT_SIGNATURE, Signature
+from .signatures import DEFAULT_SIGNATURE, Signature, TensorSpec
 from .validation import Offered, check_inputs, chosen_outputs
 
 __all__ = ["DataPlane", "Folded", "Prediction"]
@@ -29,8 +29,7 @@ class Folded(Offered, Protocol):
     def decode(self, largest_bytes: int) -> HostTensor: ...
 
 
-@dataclass(frozen=True)
-class Prediction:
+class Prediction(NamedTuple):
     """What one run gave, by output alias."""
 
     signature: Signature
@@ -42,7 +41,8 @@ class DataPlane:
 
     Args:
         run_timeout_s: No run takes longer, whatever its caller would allow.
-        largest_bytes: No input may unfold to more: what a message may carry is also what its repeated values may.
+        largest_bytes: What a message may weigh. No input may unfold to more: what a message may carry is also what its
+            repeated values may.
         overdue_after: Announces a run and the `time.monotonic()` by which it must have ended, or the worker is
             replaced; entered around the run.
     """
@@ -61,13 +61,41 @@ class DataPlane:
         self.version = version
         self._servable = servable
         self._run_timeout_s = run_timeout_s
-        self._largest_bytes = largest_bytes
+        self.largest_bytes = largest_bytes
         self._overdue_after = overdue_after
 
     @property
     def signature_defs(self) -> Mapping[str, SignatureDef]:
         """The model's signatures as its file has them."""
         return self._servable.signature_defs
+
+    @property
+    def signatures(self) -> Mapping[str, Signature]:
+        """What callers may ask."""
+        return self._servable.signatures
+
+    @property
+    def traits(self) -> ModelTraits:
+        """What the model says of itself beyond TF Serving's contract."""
+        return self._servable.traits
+
+    def tensor(self, spec: ModelSpec, name: str) -> TensorSpec:
+        """One of the graph's own tensors.
+
+        Raises:
+            Fault: As `check_spec`, or why it cannot be told of.
+        """
+        self.check_spec(spec)
+        return self._servable.tensor(name)
+
+    def signature_of_tensors(self, spec: ModelSpec, inputs: Collection[str], outputs: Sequence[str]) -> Signature:
+        """A signature over the graph's own tensors.
+
+        Raises:
+            Fault: As `check_spec`, or why these tensors cannot be asked for.
+        """
+        self.check_spec(spec)
+        return self._servable.signature_of_tensors(tuple(sorted(inputs)), tuple(outputs))
 
     def signature(self, spec: ModelSpec) -> Signature:
         """The signature that a request names; `serving_default` when it names none.
@@ -116,7 +144,7 @@ class DataPlane:
         budget_s = self._run_timeout_s if timeout_s is None else min(timeout_s, self._run_timeout_s)
         if budget_s <= 0:
             raise Fault(Code.DEADLINE_EXCEEDED, "the deadline had passed before the run began")
-        tensors = {alias: tensor.decode(self._largest_bytes) for alias, tensor in inputs.items()}
+        tensors = {alias: tensor.decode(self.largest_bytes) for alias, tensor in inputs.items()}
         inline = self._servable.runs_inline(signature, tensors)
         # In the pool TensorFlow ends a run by itself, if between two kernels; the caller is answered, others go on.
         patience_s = max(budget_s, _INLINE_PATIENCE_S) if inline else self._run_timeout_s

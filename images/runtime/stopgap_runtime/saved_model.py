@@ -151,7 +151,8 @@ def _parsed_binary(content: bytes) -> SavedModel:
 def _parsed_text(content: bytes) -> SavedModel:
     try:
         return text_format.Parse(content, SavedModel(), allow_unknown_field=True)
-    except (text_format.ParseError, UnicodeDecodeError, RecursionError) as error:
+    except (text_format.ParseError, ValueError, TypeError, KeyError, RuntimeError) as error:
+        # Not all that it finds wrong is a ParseError: a number out of range is a ValueError.
         text = str(error)[:_NAME_WIDTH]
         raise Fault(Code.DATA_LOSS, f"{_TEXT} is not a SavedModel, or it is damaged: {text}") from error
 
@@ -186,4 +187,4 @@ def _read_whole(descriptor: int, name: str) -> bytes:
     if status.st_size > _LARGEST_BYTES:
         raise Fault(Code.DATA_LOSS, f"{name} has {status.st_size} bytes; a SavedModel has less than 2 GiB")
     with os.fdopen(descriptor, "rb", closefd=False) as file:
-        return file.read(_LARGEST_BYTES)
+        return file.read(status.st_size)  # memory for as much as is asked for is taken before anything is read

@@ -1,16 +1,21 @@
-"""What a worker tells its parent without a word: its stage, and by when each of its runs must have ended.
+"""What a worker tells its parent without a word: its stage, by when its runs must have ended, what it runs alone.
 
 One page of shared memory for each worker. The worker writes, the parent reads; a worker that lies in it can only get
-itself replaced. Times are `time.monotonic()`, which all processes of one kernel share.
+itself replaced, and requests of its own model turned away. Times are `time.monotonic()`, which all processes of one
+kernel share.
 """
 
+from __future__ import annotations
+
 import enum
-import mmap
 import struct
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
+
+from .quarantine import Fingerprint
+from .shared_page import SharedPage
 
 __all__ = ["Scoreboard", "Stage"]
 
@@ -24,8 +29,10 @@ class Stage(enum.IntEnum):
     SERVING = 3
 
 
+_ALONE: Final = struct.Struct("=?Q16s")
+_ALONE_AT: Final = 8
 _SLOT: Final = struct.Struct("=d")
-_FIRST_SLOT: Final = 8
+_FIRST_SLOT: Final = 40
 _NEVER: Final = 0.0
 
 
@@ -34,16 +41,23 @@ class Scoreboard:
 
     Args:
         slots: How many runs can be under way at once; one slot for each connection.
+        descriptor: Of a page that there is already; a new one without.
     """
 
-    def __init__(self, slots: int) -> None:
+    def __init__(self, slots: int, descriptor: int | None = None) -> None:
         self.slots = slots
-        self._memory = mmap.mmap(-1, _FIRST_SLOT + slots * _SLOT.size)
+        self._page = SharedPage(_FIRST_SLOT + slots * _SLOT.size, descriptor)
+        self._memory = self._page.memory
         self._free = list(range(slots))
+
+    @property
+    def descriptor(self) -> int:
+        """By which an executed worker finds it."""
+        return self._page.descriptor
 
     def close(self) -> None:
         """Unmaps the page, so that one worker cannot write on another's."""
-        self._memory.close()
+        self._page.close()
 
     @property
     def stage(self) -> Stage:
@@ -68,6 +82,21 @@ class Scoreboard:
         finally:
             _SLOT.pack_into(self._memory, offset, _NEVER)
             self._free.append(slot)
+
+    @contextmanager
+    def run_alone(self, fingerprint: Fingerprint) -> Iterator[None]:
+        """Announces that this request is answered, and nothing beside it."""
+        _ALONE.pack_into(self._memory, _ALONE_AT, True, *fingerprint)
+        try:
+            yield
+        finally:
+            _ALONE.pack_into(self._memory, _ALONE_AT, False, 0, b"")
+
+    @property
+    def alone(self) -> Fingerprint | None:
+        """The request that is answered alone; None where there is none."""
+        is_alone, size, digest = _ALONE.unpack_from(self._memory, _ALONE_AT)
+        return Fingerprint(size, digest) if is_alone else None
 
     def overdue_s(self) -> float:
         """By how many seconds the worst run is over its deadline; negative or zero when none is."""

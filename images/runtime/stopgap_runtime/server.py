@@ -6,14 +6,20 @@ long-lived.
 """
 
 import socket
+import struct
 import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from typing import Final
 
 from .http11 import BadRequest, Connection, Request, Response
 
 __all__ = ["Server"]
+
+_PATIENCE_S: Final = 60  # with a peer that neither goes on with its request nor takes its answer
+_PATIENCE: Final = struct.pack("@ll", _PATIENCE_S, 0)  # as a struct timeval
+_PATIENCE_WITH_THE_ONLY_ONE_S: Final = 5.0
 
 
 class Server:
@@ -22,6 +28,8 @@ class Server:
     Args:
         handle: Answers one request; called from several threads at once; must not raise.
         connections: How many connections are served at once; further ones wait in the socket's queue.
+        keeps_alive: Whether a connection may carry several requests; else it must also bring its one soon, since
+            others wait for its end.
     """
 
     def __init__(
@@ -30,11 +38,12 @@ class Server:
         handle: Callable[[Request], Response],
         *,
         connections: int,
+        keeps_alive: bool,
         max_body_bytes: int,
     ) -> None:
         self._listener = listener
         self._handle = handle
-        self._connections = connections
+        self._keeps_alive = keeps_alive
         self._max_body_bytes = max_body_bytes
         self._places = threading.Semaphore(connections)
         self._streams: set[socket.socket] = set()
@@ -45,11 +54,22 @@ class Server:
         while True:
             self._places.acquire()
             stream, _ = self._listener.accept()
+            self._limit_patience(stream)
             self._streams.add(stream)
             try:
                 threading.Thread(target=self._converse, args=(stream,), daemon=True).start()
             except RuntimeError:  # no task is left in this container; the front asks again
                 self._leave(stream)
+            except BaseException:  # a signal's, in this very moment: a drain would wait for whom nobody attends to
+                self._leave(stream)
+                raise
+
+    def _limit_patience(self, stream: socket.socket) -> None:
+        if not self._keeps_alive:
+            stream.settimeout(_PATIENCE_WITH_THE_ONLY_ONE_S)
+            return
+        for direction in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):  # by the kernel: a poll for each call costs more
+            stream.setsockopt(socket.SOL_SOCKET, direction, _PATIENCE)
 
     def drain(self, timeout_s: float) -> None:
         """Lets the requests under way finish, but takes no more; returns when all have, or after `timeout_s`."""
@@ -64,7 +84,8 @@ class Server:
 
     def _converse(self, stream: socket.socket) -> None:
         try:
-            with suppress(ConnectionError):  # the peer left: nobody is there to be told
+            # The peer left, or might as well have: nobody is there to be told.
+            with suppress(ConnectionError, TimeoutError, BlockingIOError):
                 self._answer_all(Connection(stream, self._max_body_bytes))
         finally:
             self._leave(stream)
@@ -80,9 +101,11 @@ class Server:
                 if connection.peer_left():  # its deadline has passed in the queue: the work would be for nobody
                     return
                 response = self._handle(request)
-                keep_alive = request.keep_alive and not self.draining
+                keep_alive = request.keep_alive and self._keeps_alive and not self.draining
                 connection.write(response, keep_alive=keep_alive)
                 if not keep_alive:
                     return
         except BadRequest as refused:
             connection.write(Response(refused.status, {}, (refused.text.encode(),)), keep_alive=False)
+        except MemoryError:  # for the request itself; what happens after it was read is the handler's
+            connection.write(Response(429, {}, (b"no memory is left for this request",)), keep_alive=False)

@@ -17,7 +17,7 @@ from stopgap_protos.tensor_pb2 import DataType, TensorProto
 
 from .faults import Code, Fault
 from .host_tensor import ELEMENT, HostTensor, dtype_name, elements_in
-from .varints import packed_varints, varint
+from .varints import length_delimited, packed_varints
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -27,7 +27,7 @@ __all__ = ["LARGEST_BYTES", "WireTensor", "decode", "encode", "pieces"]
 LARGEST_BYTES: Final = 2**31 - 1
 """No protobuf message is larger, so no tensor written out in full can be; a repeated value must not be either."""
 
-_STRING_SLOT_BYTES: Final = 8  # what even an empty string takes in a list
+_STRING_SLOT_BYTES: Final = 16  # what even an empty string takes: a place in a list, and one in TensorFlow's table
 
 _LARGEST_RANK: Final = 254  # tensorflow/core/framework/tensor_shape.h, TensorShape::MaxDimensions
 _LARGEST_COUNT: Final = 2**63 - 1
@@ -56,7 +56,6 @@ _FIELD: Final[Mapping[int, tuple[str, int]]] = {
     DataType.DT_UINT32: ("uint32_val", 16),
     DataType.DT_UINT64: ("uint64_val", 17),
 }
-_LENGTH_DELIMITED: Final = 2  # the wire type of strings, bytes, messages and packed numbers
 _STORED_AS_IS: Final = frozenset({5, 6, 9, 12})  # these fields hold the elements' own bytes, the others varints
 
 
@@ -66,6 +65,9 @@ _STORED_AS_IS: Final = frozenset({5, 6, 9, 12})  # these fields hold the element
 class WireTensor:
     """A request's tensor before it is unfolded: a few bytes may describe gigabytes.
 
+    Args:
+        content: Its `tensor_content`, where that was kept out of the message.
+
     Attributes:
         dtype: A number of `DataType`.
         shape: Every dimension's size.
@@ -74,7 +76,7 @@ class WireTensor:
         Fault: No tensor is like that (INVALID_ARGUMENT, with TF Serving's text).
     """
 
-    def __init__(self, proto: TensorProto, alias: str) -> None:
+    def __init__(self, proto: TensorProto, alias: str, content: memoryview | None = None) -> None:
         shape = _shape_of(proto)
         if shape is None or proto.dtype not in _FIELD:
             raise _unreadable(alias)
@@ -82,10 +84,12 @@ class WireTensor:
         self.shape = shape
         self._proto = proto
         self._alias = alias
+        self._content = content
 
     def decode(self, largest_bytes: int) -> HostTensor:
         """The tensor in memory; see `decode`."""
-        return _decoded(self._proto, self.shape, self._alias, largest_bytes)
+        content = self._proto.tensor_content if self._content is None else self._content
+        return _decoded(self._proto, content, self.shape, self._alias, largest_bytes)
 
 
 def decode(proto: TensorProto, alias: str, *, largest_bytes: int = LARGEST_BYTES) -> HostTensor:
@@ -104,15 +108,18 @@ def decode(proto: TensorProto, alias: str, *, largest_bytes: int = LARGEST_BYTES
     return WireTensor(proto, alias).decode(largest_bytes)
 
 
-def _decoded(proto: TensorProto, shape: tuple[int, ...], alias: str, largest_bytes: int) -> HostTensor:
+def _decoded(
+    proto: TensorProto, content: bytes | memoryview, shape: tuple[int, ...], alias: str, largest_bytes: int
+) -> HostTensor:
     dtype = proto.dtype
     count = elements_in(shape)
     element = ELEMENT.get(dtype)
     if count * (element.itemsize if element else _STRING_SLOT_BYTES) > largest_bytes:
         raise Fault(Code.RESOURCE_EXHAUSTED, f"tensor {alias}: {count} elements are more than {largest_bytes} bytes")
-    content = proto.tensor_content if count else b""
+    if not count:
+        content = b""
     if element is None:
-        return HostTensor(dtype, shape, _strings_of(proto, content, count, alias))
+        return HostTensor(dtype, shape, _strings_of(proto, bytes(content), count, alias, largest_bytes))
     if content:
         if len(content) != count * element.itemsize:
             raise _unreadable(alias)
@@ -151,15 +158,23 @@ def _elements_of(proto: TensorProto, element: np.dtype[np.generic], count: int) 
     return filled
 
 
-def _strings_of(proto: TensorProto, content: bytes, count: int, alias: str) -> list[bytes]:
+def _strings_of(proto: TensorProto, content: bytes, count: int, alias: str, largest_bytes: int) -> list[bytes]:
     if content:
         return _split_strings(content, count, alias)
     values = list(itertools.islice(proto.string_val, count))
-    return values + [values[-1] if values else b""] * (count - len(values))
+    last, missing = values[-1] if values else b"", count - len(values)
+    if len(last) * missing > largest_bytes:  # a place takes little, but TensorFlow writes out what stands there
+        raise Fault(
+            Code.RESOURCE_EXHAUSTED,
+            f"tensor {alias}: {count} strings of {len(last)} bytes are more than {largest_bytes} bytes",
+        )
+    return values + [last] * missing
 
 
 def _split_strings(content: bytes, count: int, alias: str) -> list[bytes]:
     """Strings in `tensor_content`: all lengths as varints, then all the texts (TensorFlow's DecodeStringList)."""
+    if count > len(content):
+        raise _unreadable(alias)
     lengths: list[int] = []
     length = shift = position = 0
     while len(lengths) < count:
@@ -171,10 +186,10 @@ def _split_strings(content: bytes, count: int, alias: str) -> list[bytes]:
             lengths.append(length)
             length = shift = 0
         position += 1
-    ends = list(itertools.accumulate(lengths, initial=position))
-    if ends[-1] != len(content):
+    if position + sum(lengths) != len(content):
         raise _unreadable(alias)
-    return [content[start:end] for start, end in zip(ends, ends[1:])]
+    ends = itertools.accumulate(lengths, initial=position)
+    return [content[end : end + length] for end, length in zip(ends, lengths)]
 
 
 def _unreadable(alias: str) -> Fault:
@@ -208,7 +223,7 @@ def pieces(tensor: HostTensor) -> Sequence[bytes]:
         return (header,)
     number = _FIELD[tensor.dtype][1]
     packed = bytes(tensor.data) if number in _STORED_AS_IS else packed_varints(_numbers(tensor))
-    return header, varint(number << 3 | _LENGTH_DELIMITED) + varint(len(packed)), packed
+    return header, length_delimited(number, len(packed)), packed
 
 
 @functools.lru_cache(maxsize=1024)

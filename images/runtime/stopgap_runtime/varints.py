@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -9,7 +10,7 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["packed_varints", "varint"]
+__all__ = ["length_delimited", "packed_varints", "varint"]
 
 _CHUNK: Final = 1 << 16  # numbers encoded at once, so that the work stays in the processor's cache
 _FEW: Final = 16  # up to here Python is quicker than NumPy's fixed costs
@@ -17,6 +18,7 @@ _64_BITS: Final = 2**64 - 1
 
 
 _ONE_BYTE: Final = tuple(bytes([number]) for number in range(0x80))
+_LENGTH_DELIMITED: Final = 2  # the wire type of strings, bytes, messages and packed numbers
 
 
 def varint(number: int) -> bytes:
@@ -29,6 +31,12 @@ def varint(number: int) -> bytes:
         number >>= 7
     groups.append(number)
     return bytes(groups)
+
+
+@functools.lru_cache(maxsize=1024)
+def length_delimited(field: int, size: int) -> bytes:
+    """What stands before the `size` bytes of a field of strings, bytes, messages or packed numbers."""
+    return varint(field << 3 | _LENGTH_DELIMITED) + varint(size)
 
 
 def packed_varints(numbers: NDArray[np.integer[Any]]) -> bytes:

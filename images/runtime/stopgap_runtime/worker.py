@@ -8,23 +8,27 @@ import signal
 import socket
 import sys
 import traceback
+from collections.abc import Callable
 from dataclasses import dataclass
 from types import FrameType
 from typing import NoReturn
 
 from . import kernel
+from .admission import Desk, closed, screened, written_down
 from .capi import TensorFlow
-from .faults import Code, Fault
+from .faults import Fault
+from .front_desk import FrontDesk
 from .grpc_api import GrpcApi
-from .grpc_wire import FRAME_HEADER_BYTES, failure, message_of, success, timeout_s_of
-from .http11 import Request, Response
+from .grpc_wire import FRAME_HEADER_BYTES
 from .predict import DataPlane
+from .quarantine import Quarantine
+from .rest_api import RestApi
 from .scoreboard import Scoreboard, Stage
 from .servable import Servable
 from .server import Server
 from .settings import ServeSettings
 
-__all__ = ["LOADED", "LOAD_FAILED", "Inheritance", "work"]
+__all__ = ["LOADED", "LOAD_FAILED", "Inheritance", "lay_down_rights", "turn_away", "work"]
 
 LOADED = "loaded"
 LOAD_FAILED = "failed"
@@ -35,16 +39,32 @@ class Inheritance:
     """What the parent hands to a worker.
 
     Attributes:
+        name: What the process is called.
         control: Descriptor to report on, once: `loaded <1 if the model changes state>` or `failed <code> <text>`.
-        warm_up: False after a worker died of its warm-up.
+        warm_up: False after a worker died of its warm-up. Without, no run takes place in its caller's thread.
+        alone: Whether it is the retry lane's: one request at a time, each on a connection of its own, written down
+            before it runs, without a warm-up.
     """
 
+    name: str
     settings: ServeSettings
     tensorflow: TensorFlow
     listener: socket.socket
     scoreboard: Scoreboard
+    quarantine: Quarantine
     control: int
     warm_up: bool
+    alone: bool
+
+    @property
+    def descriptors(self) -> tuple[int, ...]:
+        """What a forked process needs beyond the standard ones."""
+        return self.listener.fileno(), self.control
+
+    @property
+    def pages(self) -> tuple[int, ...]:
+        """What an executed one needs besides, since it has no mapping yet."""
+        return self.scoreboard.descriptor, self.quarantine.descriptor
 
 
 class _DrainRequested(Exception):
@@ -52,13 +72,31 @@ class _DrainRequested(Exception):
 
 
 def work(inheritance: Inheritance) -> NoReturn:
-    """Serves until SIGTERM and ends the process; never returns to the parent's code."""
+    """Serves the model until SIGTERM and ends the process; never returns to the parent's code."""
+    _end_after(inheritance.name, lambda: _serve(inheritance))
+
+
+def turn_away(inheritance: Inheritance, why: str, left_s: Callable[[], float]) -> NoReturn:
+    """In place of `work`, for as long as the model is not run: no model is loaded, nothing is read but a head."""
+    settings = inheritance.settings
+    _end_after(
+        inheritance.name, lambda: _answer_all(inheritance, closed(settings.name, why, left_s), changes_state=False)
+    )
+
+
+def lay_down_rights() -> None:
+    """What every worker does before it reads anything: from here on it can do what inference needs, and no more."""
+    kernel.confine()
+
+
+def _end_after(name: str, serve: Callable[[], int]) -> NoReturn:
     exit_code = 1
     try:
+        kernel.call_process(name)
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
         signal.signal(signal.SIGTERM, _on_sigterm)
-        kernel.confine()
-        exit_code = _serve(inheritance)
+        lay_down_rights()
+        exit_code = serve()
     except _DrainRequested:  # while it was loading
         exit_code = 0
     except Exception:  # noqa: BLE001 - a forked child must not unwind into the parent's frames
@@ -75,6 +113,8 @@ def _on_sigterm(_signal: int, _frame: FrameType | None) -> None:
 
 def _serve(inheritance: Inheritance) -> int:
     settings, scoreboard = inheritance.settings, inheritance.scoreboard
+    if settings.worker_memory_bytes:
+        kernel.limit_memory(settings.worker_memory_bytes)
     try:
         servable = _loaded(inheritance)
     except Fault as fault:
@@ -88,15 +128,23 @@ def _serve(inheritance: Inheritance) -> int:
         largest_bytes=settings.max_message_bytes,
         overdue_after=scoreboard.run_until,
     )
-    front_desk = _FrontDesk(GrpcApi(data_plane))
+    front_desk = FrontDesk(GrpcApi(data_plane), RestApi(data_plane, settings.max_message_bytes))
+    desk = written_down(front_desk.answer, scoreboard) if inheritance.alone else front_desk.answer
+    desk = screened(desk, inheritance.quarantine)
+    return _answer_all(inheritance, desk, changes_state=servable.changes_any_state)
+
+
+def _answer_all(inheritance: Inheritance, desk: Desk, *, changes_state: bool) -> int:
+    settings = inheritance.settings
     server = Server(
         inheritance.listener,
-        front_desk.answer,
-        connections=settings.connections,
+        desk,
+        connections=1 if inheritance.alone else settings.connections,
+        keeps_alive=not inheritance.alone,
         max_body_bytes=settings.max_message_bytes + FRAME_HEADER_BYTES,
     )
-    scoreboard.stage = Stage.SERVING
-    _report(inheritance.control, f"{LOADED} {int(servable.changes_any_state)}")
+    inheritance.scoreboard.stage = Stage.SERVING
+    _report(inheritance.control, f"{LOADED} {int(changes_state)}")
     try:
         server.serve()
     except _DrainRequested:
@@ -112,39 +160,17 @@ def _loaded(inheritance: Inheritance) -> Servable:
         settings.model,
         tags=settings.tags,
         op_libraries=settings.op_libraries,
+        given=settings.given_signatures,
+        tensors_allowed=settings.tensors_allowed,
         threads=settings.threads,
         load_timeout_s=settings.load_timeout_s,
     )
     if inheritance.warm_up:
         scoreboard.stage = Stage.WARMING
-        servable.warm_up()
+        servable.warm_up(longest_run_s=settings.run_timeout_s)
     return servable
 
 
 def _report(control: int, text: str) -> None:
     os.write(control, text.encode()[: select.PIPE_BUF])
     os.close(control)
-
-
-class _FrontDesk:
-    """Sends each request to the face that it is for, and turns every failure into that face's words."""
-
-    def __init__(self, grpc_api: GrpcApi) -> None:
-        self._grpc_api = grpc_api
-
-    def answer(self, request: Request) -> Response:
-        """One request's response; never raises."""
-        if request.path == "/healthz":
-            return Response(200, {"content-type": "text/plain"}, (b"ok\n",))
-        if not request.headers.get("content-type", "").startswith("application/grpc"):
-            return Response(415, {"content-type": "text/plain"}, (b"this socket speaks gRPC\n",))
-        try:
-            timeout_s = timeout_s_of(request)
-            return success(self._grpc_api.call(request.path, message_of(request), timeout_s))
-        except Fault as fault:
-            return failure(fault)
-        except MemoryError:
-            return failure(Fault(Code.RESOURCE_EXHAUSTED, "the sandbox's memory does not suffice for this request"))
-        except Exception:  # noqa: BLE001 - the caller must get an answer, and the other callers theirs
-            traceback.print_exc()
-            return failure(Fault(Code.INTERNAL, "the runtime failed on this request; its log says how"))

@@ -6,6 +6,7 @@ fill a disk, nor block the worker because nobody reads.
 
 import os
 import time
+from collections import deque
 from collections.abc import Callable
 from typing import Final
 
@@ -15,6 +16,7 @@ _LINE_LIMIT: Final = 2048
 _READ_SIZE: Final = 64 << 10
 _LINES_PER_S: Final = 100.0
 _BURST_LINES: Final = 500.0
+_LAST_LINES: Final = 20
 
 
 class WorkerLog:
@@ -22,6 +24,9 @@ class WorkerLog:
 
     Args:
         say: Takes one safe line at a time.
+
+    Attributes:
+        last_lines: Those that were said last.
     """
 
     def __init__(self, descriptor: int, say: Callable[[str], None]) -> None:
@@ -32,6 +37,7 @@ class WorkerLog:
         self._allowance = _BURST_LINES
         self._refilled = time.monotonic()
         self._dropped = 0
+        self.last_lines: deque[str] = deque(maxlen=_LAST_LINES)
 
     @property
     def descriptors(self) -> tuple[int, ...]:
@@ -77,7 +83,9 @@ class WorkerLog:
         if self._dropped:
             self._say(f"({self._dropped} lines dropped)")
             self._dropped = 0
-        self._say(printable(line))
+        safe = printable(line)
+        self.last_lines.append(safe)
+        self._say(safe)
 
 
 def printable(text: bytes) -> str:

@@ -1,98 +1,127 @@
 """One worker as the parent sees it: a socket that outlives it, a process, two pipes, a scoreboard."""
 
+from __future__ import annotations
+
 import math
 import os
 import select
 import signal
-import socket
 import sys
 import time
-from typing import Final
+from collections.abc import Callable
+from typing import Final, NamedTuple, NoReturn
 
-from . import kernel
+from .birth import cut_off
 from .capi import TensorFlow
+from .executed import execute
 from .faults import Code
+from .listener import Listener
+from .quarantine import Fingerprint, Quarantine
 from .scoreboard import Scoreboard, Stage
 from .settings import ServeSettings
-from .worker import LOAD_FAILED, LOADED, Inheritance, work
+from .worker import LOAD_FAILED, LOADED, Inheritance, turn_away, work
 from .worker_log import WorkerLog, printable
 
-__all__ = ["WorkerProcess", "described_failure"]
+__all__ = ["Death", "WorkerProcess", "described_failure"]
 
-_QUEUE: Final = 1024
 _OVERDUE_GRACE_S: Final = 0.25
 _LOAD_GRACE_S: Final = 1.0
 _WARM_UP_LIMIT_S: Final = 10.0
 _DRAIN_GRACE_S: Final = 1.0
 _SHORTEST_PAUSE_S: Final = 0.1
 _LONGEST_PAUSE_S: Final = 5.0
+_DEATHS_IN_ONE_LAYOUT: Final = 4
 _CODE_NAMES: Final = {str(code.value): code.name for code in Code}
 
 
-class WorkerProcess:
-    """A worker's place. Its socket is bound once and kept: callers wait in its queue while a process is replaced."""
+class Death(NamedTuple):
+    """How a process ended that was to go on.
 
-    def __init__(self, index: int, settings: ServeSettings, tensorflow: TensorFlow) -> None:
-        self.index = index
+    Attributes:
+        cause: A signal, an exit code, or what it was killed for.
+        alone: The request that it answered and nothing beside it, where it is the retry lane's.
+        lines: The last that it printed.
+    """
+
+    cause: str
+    alone: Fingerprint | None
+    lines: tuple[str, ...]
+
+
+class WorkerProcess:
+    """A worker's place. Its socket is kept: callers wait in its queue while a process is replaced.
+
+    Args:
+        name: Its number, or what else it is called in the log.
+        alone: Whether it is the retry lane's; see `worker.Inheritance`.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        settings: ServeSettings,
+        tensorflow: TensorFlow,
+        listener: Listener,
+        quarantine: Quarantine,
+        *,
+        alone: bool = False,
+    ) -> None:
+        self.name = name
         self.alive = False
         self.loaded = False
+        self.turns_away = False
         self.changes_state = False
         self.load_failure = ""
         self._settings = settings
         self._tensorflow = tensorflow
-        self._warm_up = True
+        self._listener = listener
+        self._quarantine = quarantine
+        self._alone = alone
+        self._warm_up = not alone
+        self._deaths = 0
+        self._control: tuple[int, ...] = ()
+        self._killed_for = ""
         self._pause_s = 0.0
         self._not_before = 0.0
-        self._path = settings.sockets / f"worker-{index}.sock"
-        self._path.unlink(missing_ok=True)
-        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self._listener.bind(str(self._path))
-        self._path.chmod(0o666)  # the front has a uid of its own; the folder decides who gets here at all
-        self._listener.listen(_QUEUE)
+        self._busy_at = math.inf
 
     @property
     def descriptors(self) -> tuple[int, ...]:
-        """What to wait for before `listen`."""
-        return *self._log.descriptors, *self._control
+        """What to wait for before `listen`; nothing without a process."""
+        return (*self._log.descriptors, *self._control) if self.alive else ()
+
+    @property
+    def callers(self) -> int:
+        """The descriptor that is readable while somebody waits to be accepted."""
+        return self._listener.socket.fileno()
 
     @property
     def may_start(self) -> bool:
         """Whether there is no process and none must be waited for."""
         return not self.alive and time.monotonic() >= self._not_before
 
+    @property
+    def idle_s(self) -> float:
+        """For how long the retry lane's process has answered nobody."""
+        return time.monotonic() - self._busy_at
+
     def start(self) -> None:
-        """Forks a process behind the socket."""
-        log_reader, log_writer = os.pipe()
-        control_reader, control_writer = os.pipe()
-        self._scoreboard = Scoreboard(self._settings.connections)
-        inheritance = Inheritance(
-            self._settings,
-            self._tensorflow,
-            self._listener,
-            self._scoreboard,
-            control=control_writer,
-            warm_up=self._warm_up,
-        )
-        sys.stderr.flush()
-        self.pid = os.fork()
-        if self.pid == 0:
-            signal.set_wakeup_fd(-1)
-            kernel.die_with_parent(signal.SIGKILL)
-            os.dup2(log_writer, 1)
-            os.dup2(log_writer, 2)
-            _close_all_but(self._listener.fileno(), control_writer)
-            work(inheritance)
-        os.close(log_writer)
-        os.close(control_writer)
-        os.set_blocking(log_reader, False)
-        os.set_blocking(control_reader, False)
-        self._log = WorkerLog(log_reader, self._print)
-        self._control: tuple[int, ...] = (control_reader,)
-        self._started = time.monotonic()
-        self._killed_for = ""
-        self.load_failure = self._failure = ""
-        self._drain_by = math.inf
-        self.alive, self.loaded = True, False
+        """Makes a process behind the socket, which serves the model.
+
+        Forked, until so many have died in one layout of addresses that somebody may be looking for it: then executed.
+        """
+        body = execute if self._deaths >= _DEATHS_IN_ONE_LAYOUT else work
+        self._fork(body)
+        self.turns_away = False
+
+    def start_turning_away(self, why: str, left_s: Callable[[], float]) -> None:
+        """Makes a process behind the socket that refuses every request."""
+
+        def body(inheritance: Inheritance) -> NoReturn:
+            turn_away(inheritance, why, left_s)
+
+        self._fork(body)
+        self.turns_away = True
 
     def listen(self) -> None:
         """Takes what the worker has printed and reported so far."""
@@ -108,22 +137,31 @@ class WorkerProcess:
 
     def kill_if_late(self) -> None:
         """Ends a process that TensorFlow does not end by itself: its load, its warm-up or a run is overdue."""
+        if self.alive and (not self.loaded or self._scoreboard.alone is not None):
+            self._busy_at = time.monotonic()  # a load may take longer than an idle process is kept
         if self.alive and not self._killed_for and (reason := self._late()):
-            self._killed_for = reason
-            os.kill(self.pid, signal.SIGKILL)
+            self.kill(reason)
+
+    def kill(self, reason: str) -> None:
+        """Ends the process at once; `reason` is what it has died of then."""
+        self._killed_for = reason
+        os.kill(self.pid, signal.SIGKILL)
 
     def terminate(self) -> None:
         """Asks the process, once, to finish what it is doing and to end; `kill_if_late` insists when it does not."""
-        if self.alive and math.isinf(self._drain_by):
+        if self.alive and not self._is_asked:
             self._drain_by = time.monotonic() + self._settings.drain_timeout_s + _DRAIN_GRACE_S
             os.kill(self.pid, signal.SIGTERM if self.loaded else signal.SIGKILL)
 
-    def buried(self, exit_code: int) -> str:
+    def buried(self, exit_code: int) -> tuple[str, Death | None]:
         """Cleans up after the process and says how it ended; the next `start` makes another.
 
         `load_failure` is set when it ended because the model could not be loaded.
+
+        Returns:
+            A line for the log, and what has died, if it had served and was to go on.
         """
-        stage = self._scoreboard.stage
+        stage, alone, asked = self._scoreboard.stage, self._scoreboard.alone, self._is_asked
         self.listen()
         self._log.close()
         for descriptor in self._control:
@@ -133,31 +171,71 @@ class WorkerProcess:
         cause = self._killed_for or _cause_of_death(exit_code)
         if self.loaded:
             self._pause_s = 0.0
-            return f"ended: {cause}"
+            if asked:
+                return f"ended, as it was asked to: {cause}", None
+            self._deaths += 1
+            return f"ended: {cause}", Death(cause, alone, tuple(self._log.last_lines))
         if stage is Stage.WARMING:
             self._warm_up = False
-            return f"ended in its warm-up: {cause}; the next one goes without"
+            return f"ended in its warm-up: {cause}; the next one goes without", None
         self._pause_s = min(_LONGEST_PAUSE_S, max(_SHORTEST_PAUSE_S, 2 * self._pause_s))
         self._not_before = time.monotonic() + self._pause_s
         self.load_failure = (
             self._failure or f"{Code.INTERNAL.name}: the worker ended while it loaded the model: {cause}"
         )
-        return f"could not load the model: {self.load_failure}"
+        return f"could not load the model: {self.load_failure}", None
 
     def close(self) -> None:
         """Gives up the socket."""
         self._listener.close()
-        self._path.unlink(missing_ok=True)
+
+    @property
+    def _is_asked(self) -> bool:
+        return not math.isinf(self._drain_by)
+
+    def _fork(self, body: Callable[[Inheritance], NoReturn]) -> None:
+        log_reader, log_writer = os.pipe()
+        control_reader, control_writer = os.pipe()
+        self._scoreboard = Scoreboard(self._settings.connections)
+        inheritance = Inheritance(
+            f"worker {self.name}",
+            self._settings,
+            self._tensorflow,
+            self._listener.socket,
+            self._scoreboard,
+            self._quarantine,
+            control=control_writer,
+            warm_up=self._warm_up,
+            alone=self._alone,
+        )
+        sys.stderr.flush()
+        self.pid = os.fork()
+        if self.pid == 0:
+            cut_off(log_writer, *inheritance.descriptors, *(inheritance.pages if body is execute else ()))
+            body(inheritance)
+        os.close(log_writer)
+        os.close(control_writer)
+        os.set_blocking(log_reader, False)
+        os.set_blocking(control_reader, False)
+        self._log = WorkerLog(log_reader, self._print)
+        self._control = (control_reader,)
+        self._started = self._busy_at = time.monotonic()
+        self._killed_for = ""
+        self.load_failure = self._failure = ""
+        self._drain_by = self._warms_since = math.inf
+        self.alive, self.loaded = True, False
 
     def _late(self) -> str:
         now = time.monotonic()
         if now > self._drain_by:
             return "it did not drain in time"
         age_s, stage = now - self._started, self._scoreboard.stage
+        if not self.loaded and stage is Stage.WARMING:
+            self._warms_since = min(self._warms_since, now)
+            limit_s = _WARM_UP_LIMIT_S + _LOAD_GRACE_S
+            return f"it was not over after {limit_s:.0f} s" if now - self._warms_since > limit_s else ""
         if not self.loaded:
             limit_s = self._settings.load_timeout_s + _LOAD_GRACE_S
-            if stage is Stage.WARMING:
-                limit_s += _WARM_UP_LIMIT_S
             return f"it had not loaded the model after {limit_s:.0f} s" if age_s > limit_s else ""
         overdue_s = self._scoreboard.overdue_s()
         return f"a run was {overdue_s:.2f} s over its deadline" if overdue_s > _OVERDUE_GRACE_S else ""
@@ -166,13 +244,14 @@ class WorkerProcess:
         """Reads `loaded <0|1>` or `failed <code> <text>`; anything else counts as no report."""
         verb, _, rest = printable(report).partition(" ")
         if verb == LOADED:
-            self.loaded, self.changes_state = True, rest != "0"
+            self.loaded = True
+            self.changes_state = self.changes_state if self.turns_away else rest != "0"
             self._pause_s = 0.0
         elif verb == LOAD_FAILED:
             self._failure = described_failure(rest)
 
     def _print(self, line: str) -> None:
-        print(f"[worker {self.index}] {line}", file=sys.stderr)  # noqa: T201 - this is the log
+        print(f"[worker {self.name}] {line}", file=sys.stderr)  # noqa: T201 - this is the log
 
 
 def described_failure(report: str) -> str:
@@ -188,12 +267,3 @@ def _cause_of_death(exit_code: int) -> str:
         except ValueError:
             return f"signal {-exit_code}"
     return f"exit code {exit_code}"
-
-
-def _close_all_but(*kept: int) -> None:
-    """Closes every inherited descriptor beyond the standard ones: other workers' sockets among them."""
-    first = 3
-    for descriptor in sorted(kept):
-        os.closerange(first, descriptor)
-        first = descriptor + 1
-    os.closerange(first, os.sysconf("SC_OPEN_MAX"))

@@ -8,7 +8,7 @@ import click
 
 from stopgap.errors import DeploymentError
 from stopgap.settings import LONGEST_TIMEOUT_S, check_name, check_tag
-from stopgap.sunset import parse_sunset
+from stopgap.sunset import parse_sunset, utc_today
 
 __all__ = ["deployment_name", "sunset", "tags", "timeout"]
 
@@ -22,9 +22,9 @@ def deployment_name(_context: click.Context, _parameter: click.Parameter, text: 
 
 
 def sunset(_context: click.Context, _parameter: click.Parameter, text: str | None) -> date | None:
-    """A day that is still to come, by the person's own calendar."""
+    """A day that is still to come, in UTC."""
     try:
-        return None if text is None else parse_sunset(text, date.today())
+        return None if text is None else parse_sunset(text, utc_today())
     except DeploymentError as error:
         raise usage(error) from error
 

@@ -11,7 +11,7 @@ from rich.table import Table
 from stopgap import bundles
 from stopgap.bundle_rows import default_row
 from stopgap.bundles import Listed
-from stopgap.cli.progress import shown_progress
+from stopgap.progress_bars import shown_progress
 
 __all__ = ["bundle"]
 

@@ -10,13 +10,22 @@ from typing import NoReturn
 
 import click
 
+from stopgap.cli.audit import audit
 from stopgap.cli.bundle import bundle
+from stopgap.cli.doctor import doctor
+from stopgap.cli.extend import extend
+from stopgap.cli.incidents import incidents
 from stopgap.cli.logs import logs
+from stopgap.cli.metrics import metrics
 from stopgap.cli.output import print_error
 from stopgap.cli.predict import predict
+from stopgap.cli.resume import resume
+from stopgap.cli.sbom import sbom
 from stopgap.cli.serve import serve
 from stopgap.cli.status import status
 from stopgap.cli.stop import stop
+from stopgap.cli.verify import verify_command
+from stopgap.cli.vex import vex
 from stopgap.errors import StopgapError
 
 __all__ = ["cli", "main"]
@@ -39,12 +48,31 @@ def cli() -> None:
     """Keep a TensorFlow 1.x model that depends on tf.contrib alive, contained and honest about its age."""
 
 
-for command in (serve, predict, status, logs, stop, bundle):
+for command in (
+    serve,
+    predict,
+    status,
+    logs,
+    incidents,
+    metrics,
+    audit,
+    resume,
+    extend,
+    stop,
+    verify_command,
+    bundle,
+    sbom,
+    vex,
+    doctor,
+):
     cli.add_command(command)
 
 
 def main() -> NoReturn:
-    """The console script: 0 done, 1 went wrong, 2 wrong usage, 129, 130 or 143 hung up, interrupted or terminated."""
+    """The console script: 0 done, 1 went wrong, 2 wrong usage, 3 an audit found something BROKEN.
+
+    129, 130 or 143: hung up, interrupted or terminated.
+    """
     signal.signal(signal.SIGTERM, terminate)
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as nohup leaves it
         signal.signal(signal.SIGHUP, terminate)

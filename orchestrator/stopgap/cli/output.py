@@ -7,6 +7,7 @@ import json
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import date
 from typing import Any
 
 import click
@@ -14,12 +15,13 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from stopgap.cli.progress import shown_progress
 from stopgap.errors import SandboxError, StopgapError
 from stopgap.printable import printable
 from stopgap.progress import Progress
+from stopgap.progress_bars import shown_progress
+from stopgap.sunset import days_left, warning, way_out
 
-__all__ = ["Reporter", "print_error", "print_json", "print_table", "reporter"]
+__all__ = ["Reporter", "print_error", "print_json", "print_table", "reporter", "warn_of_sunset"]
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,7 @@ class Reporter:
     progress: Progress
 
     def say(self, text: str) -> None:
-        self.console.print(Text(printable(text)))
+        self.console.print(Text(printable(text)), soft_wrap=True)
 
 
 @contextlib.contextmanager
@@ -55,6 +57,15 @@ def print_table(columns: tuple[str, ...], rows: list[tuple[str | Text, ...]]) ->
 
 def print_json(value: Any) -> None:
     click.echo(json.dumps(value, indent=2))
+
+
+def warn_of_sunset(name: str, until: date, today: date) -> None:
+    """To stderr, so that whoever pipes the results away still sees it; silent while the day is far."""
+    text = warning(name, until, today)
+    if text:
+        passed = days_left(until, today) < 0
+        said = click.style(f"warning: {printable(text)}", fg="red" if passed else "yellow", bold=passed)
+        click.echo(f"{said} {printable(way_out(name))}", err=True)
 
 
 def print_error(error: StopgapError) -> None:

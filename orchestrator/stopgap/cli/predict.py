@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
+from datetime import datetime
 from pathlib import Path
 
 import click
 import numpy as np
 
 from stopgap.cli.arguments import timeout
-from stopgap.cli.output import print_table
+from stopgap.cli.output import print_table, reporter, warn_of_sunset
 from stopgap.client.answer_files import readable, to_json
 from stopgap.client.channel import ServingChannel
 from stopgap.client.model import RemoteModel
@@ -18,6 +19,7 @@ from stopgap.client.npz import write_npz
 from stopgap.client.request_files import RequestFile, parse_request
 from stopgap.client.status import INVALID_ARGUMENT
 from stopgap.errors import PredictionError, StopgapError
+from stopgap.sunset import utc_today
 
 __all__ = ["predict"]
 
@@ -77,12 +79,23 @@ def predict(
         model = RemoteModel(channel, name)
         chosen = model.signature(signature or request.signature, timeout_s)
         outputs = model.predict(request.for_inputs_of(chosen), chosen.name, timeout_s=timeout_s)
+        sunset = _sunset_of(model, timeout_s)
     if shown_as == "npz":
         _write(write_npz(outputs), output)
     elif shown_as == "json":
         _write(to_json(readable(outputs, chosen.outputs)).encode() + b"\n", output)
     else:
         _show(readable(outputs, chosen.outputs))
+    if sunset is not None:
+        warn_of_sunset(name, sunset.date(), utc_today())
+
+
+def _sunset_of(model: RemoteModel, timeout_s: float) -> datetime | None:
+    """None also where somebody else serves it, who does not know the question."""
+    try:
+        return model.sunset(timeout_s)
+    except PredictionError:
+        return None
 
 
 def _format_for(output: Path | None) -> str:
@@ -103,9 +116,15 @@ def _check_format(shown_as: str, output: Path | None) -> None:
 
 def _address_of(name: str) -> str:
     # Only here is a deployment of this machine's needed; with --address the client works without any.
+    from stopgap.engines.choice import Engines  # noqa: PLC0415
+    from stopgap.recovery import revive  # noqa: PLC0415
     from stopgap.store import Store  # noqa: PLC0415
 
-    return Store.default().deployment(name).address
+    store = Store.default()
+    deployment = store.deployment(name)
+    with reporter() as report:
+        revive(deployment, Engines(store.folder), store, report.progress)
+    return deployment.address
 
 
 def _read(source: str) -> RequestFile:

@@ -9,29 +9,35 @@ from typing import Any, Union
 import click
 from rich.text import Text
 
-from stopgap.cli import engine as engines
-from stopgap.cli.output import print_json, print_table
+from stopgap.cli.output import print_json, print_table, warn_of_sunset
 from stopgap.cli.serve import described
-from stopgap.deployment import Condition, Health, look, unfinished
+from stopgap.conditions import Condition, Health, look, unfinished
+from stopgap.engines.choice import Engines
 from stopgap.printable import printable
+from stopgap.recovery import recover
 from stopgap.store import Store
-from stopgap.sunset import countdown, days_left
+from stopgap.sunset import LONGEST_REASON, SOON_DAYS, Sunset, countdown, days_left, utc_today
 
 __all__ = ["status"]
 
-COLUMNS = ("NAME", "STATE", "ADDRESS", "WORKERS", "MEMORY", "ENGINE", "SUNSET", "VERSION")
+COLUMNS = ("NAME", "STATE", "GRPC", "REST", "WORKERS", "MEMORY", "ENGINE", "SUNSET", "VERSION")
 COLOURS = {
     Condition.SERVING: "green",
     Condition.LOADING: "yellow",
     Condition.RESTARTING: "yellow",
     Condition.STOPPING: "yellow",
+    Condition.LOST: "bold red",
     Condition.DOWN: "bold red",
+    Condition.UNKNOWN: "yellow",
     Condition.UNFINISHED: "yellow",
     Condition.DAMAGED: "bold red",
 }
-SOON_DAYS = 14
-
-DOWN = "{0} is down. See why: stopgap logs {0}; then end it, and serve it again: stopgap stop {0}"
+# Of a deployment's name, and what was seen beyond its condition.
+ADVICE = {
+    Condition.DOWN: "{0} is down. See why: stopgap logs {0}; then: stopgap resume {0}, or: stopgap stop {0}",
+    Condition.UNKNOWN: "{0} cannot be looked at: {1} See what is wrong: stopgap doctor",
+}
+SHARED = "{} is what programs have loaded from {}; it ends with the last of them."
 UNFINISHED = "{0} was not served to the end. Unless its serve is still at work: stopgap stop {0}"
 
 
@@ -52,32 +58,39 @@ Seen = Union[Health, Remains]
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON list, or with NAME one object.")
 def status(name: str | None, as_json: bool) -> None:
     """Show what is served, how it is, and its sunset."""
-    today = date.today()
-    found = find(Store.default(), name)
+    today = utc_today()
+    store = Store.default()
+    engines = Engines(store.folder)
+    found = find(store, engines, name)
     if as_json:
         objects = [as_object(seen, today) for seen in found]
         print_json(objects[0] if name else objects)
     elif found:
         print_table(COLUMNS, [as_row(seen, today) for seen in found])
-        warn_of_sunsets([seen for seen in found if isinstance(seen, Health)], today)
+        for seen in found:
+            if isinstance(seen, Health):
+                if name:
+                    print_moves(seen.deployment.sunset)
+                warn_of_sunset(seen.deployment.name, seen.deployment.until, today)
         advise(found)
     else:
         click.echo("Nothing is being served. Start with: stopgap serve MODEL --name NAME", err=True)
+    if any(seen.condition is Condition.LOST for seen in found):
+        recover(engines, store, lambda text: click.echo(printable(text), err=True))
 
 
-def find(store: Store, name: str | None) -> list[Seen]:
+def find(store: Store, engines: Engines, name: str | None) -> list[Seen]:
     """All that there is, or what is of that name.
 
     Raises:
         DeploymentError: There is nothing of that name, or nothing that can be read.
     """
     if not (store.deployments() or store.has_fronts()):  # then there is nothing to ask an engine about
-        return [look(store.deployment(name), engines.chosen(), store)] if name else damaged(store)
-    engine = engines.chosen()
-    left = [Remains(each, Condition.UNFINISHED, UNFINISHED.format(each)) for each in unfinished(engine, store)]
+        return [look(store.deployment(name), engines)] if name else damaged(store)
+    left = [Remains(each, Condition.UNFINISHED, UNFINISHED.format(each)) for each in unfinished(engines, store)]
     if name:
-        return [each for each in left if each.name == name] or [look(store.deployment(name), engine, store)]
-    return [*(look(deployment, engine, store) for deployment in store.deployments()), *damaged(store), *left]
+        return [each for each in left if each.name == name] or [look(store.deployment(name), engines)]
+    return [*(look(deployment, engines) for deployment in store.deployments()), *damaged(store), *left]
 
 
 def damaged(store: Store) -> list[Seen]:
@@ -88,11 +101,17 @@ def as_object(seen: Seen, today: date) -> dict[str, Any]:
     if isinstance(seen, Remains):
         return {"name": seen.name, "state": seen.condition.value}
     memory = None if seen.memory_mib is None else round(seen.memory_mib, 1)
-    return {**described(seen.deployment, today), "state": seen.condition.value, "memory_mib": memory}
+    return {
+        **described(seen.deployment, today),
+        "limits_by": seen.limits_by,
+        "state": seen.condition.value,
+        "memory_mib": memory,
+        "detail": seen.detail,
+    }
 
 
 def as_row(seen: Seen, today: date) -> tuple[str | Text, ...]:
-    state = Text(seen.condition.value, style=COLOURS[seen.condition])
+    state = Text(worded(seen), style=COLOURS[seen.condition])
     if isinstance(seen, Remains):
         return (seen.name, state, *("-" for _ in COLUMNS[2:]))
     deployment, memory = seen.deployment, seen.memory_mib
@@ -100,12 +119,21 @@ def as_row(seen: Seen, today: date) -> tuple[str | Text, ...]:
         deployment.name,
         state,
         deployment.address,
+        deployment.front.rest,
         str(deployment.workers),
         "-" if memory is None else f"{memory:.0f} of {deployment.limits.memory_mib} MiB",
-        f"{deployment.engine}/{deployment.isolation}",
+        f"{deployment.engine}/{deployment.isolation}, {seen.limits_by}",
         Text(countdown(deployment.until, today), style=sunset_style(deployment.until, today)),
         str(deployment.version),
     )
+
+
+def worded(seen: Seen) -> str:
+    """The condition, and why where that is known: "lost (its monitor was lost)"."""
+    word = seen.condition.value
+    if not isinstance(seen, Health) or seen.condition not in (Condition.DOWN, Condition.LOST) or not seen.detail:
+        return word
+    return seen.detail if seen.detail.startswith(word) else f"{word} ({seen.detail})"
 
 
 def sunset_style(until: date, today: date) -> str:
@@ -120,14 +148,18 @@ def advise(found: list[Seen]) -> None:
     for seen in found:
         if isinstance(seen, Remains):
             click.echo(printable(seen.remedy), err=True)
-        elif seen.condition is Condition.DOWN:
-            click.echo(DOWN.format(seen.deployment.name), err=True)
+            continue
+        if seen.deployment.shared:
+            click.echo(printable(SHARED.format(seen.deployment.name, seen.deployment.model)), err=True)
+        if seen.condition in ADVICE:
+            click.echo(printable(ADVICE[seen.condition].format(seen.deployment.name, seen.detail)), err=True)
 
 
-def warn_of_sunsets(healths: list[Health], today: date) -> None:
-    """To stderr, so that whoever pipes the table away still sees it."""
-    for health in healths:
-        name, until = health.deployment.name, health.deployment.until
-        if days_left(until, today) < 0:
-            warning = click.style(f"warning: {name} should have been gone since {until}.", fg="red", bold=True)
-            click.echo(f"{warning} Retire it: stopgap stop {name}", err=True)
+def print_moves(sunset: Sunset) -> None:
+    """How its day has come about, where that has a history."""
+    if sunset.moves:
+        click.echo(f"\nFirst served on {sunset.first_served.date()}, to be gone by {sunset.moves[0].was}; since then:")
+    for move in sunset.moves:
+        why = f": {move.reason}" if move.reason else ""
+        said = f"{move.at.date()}  {move.was} → {move.to}, by {move.by}{why}"
+        click.echo(printable(said, longest=LONGEST_REASON + 200))

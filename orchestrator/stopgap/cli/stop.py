@@ -5,9 +5,11 @@ from __future__ import annotations
 import click
 
 from stopgap import deployment
-from stopgap.cli import engine as engines
 from stopgap.cli.output import print_error, reporter
+from stopgap.conditions import unfinished
+from stopgap.engines.choice import Engines
 from stopgap.errors import StopgapError
+from stopgap.recovery import recover
 from stopgap.store import Store
 
 __all__ = ["stop"]
@@ -21,11 +23,11 @@ def stop(names: tuple[str, ...], everything: bool) -> None:
     if bool(names) == everything:
         raise click.UsageError("Give one name or more, or --all.")
     store = Store.default()
-    engine = engines.chosen()
-    unfinished = deployment.unfinished(engine, store)
-    for name in set(names).difference(unfinished):
+    engines = Engines(store.folder)
+    left = unfinished(engines, store)
+    for name in set(names).difference(left):
         store.deployment(name)  # a wrong name stops nothing
-    wanted = (*store.names(), *unfinished) if everything else tuple(dict.fromkeys(names))
+    wanted = (*store.names(), *left) if everything else tuple(dict.fromkeys(names))
     if not wanted:
         click.echo("Nothing is being served.", err=True)
     failed = False
@@ -33,10 +35,11 @@ def stop(names: tuple[str, ...], everything: bool) -> None:
         for name in wanted:
             report.progress(f"stopping {name}", None)
             try:
-                deployment.stop(name, engine, store, report.say)
+                deployment.stop(name, engines, store, report.say)
                 click.echo(f"stopped {name}")
             except StopgapError as error:  # the others shall end all the same
                 print_error(error)
                 failed = True
+        recover(engines, store, report.say)
     if failed:
         raise click.exceptions.Exit(1)

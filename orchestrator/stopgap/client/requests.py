@@ -38,9 +38,11 @@ def predict_request(
     return request
 
 
-def metadata_request(model: str, version: int | None = None) -> GetModelMetadataRequest:
-    """A request for the model's signatures."""
-    return GetModelMetadataRequest(model_spec=_model_spec(model, version), metadata_field=["signature_def"])
+def metadata_request(
+    model: str, version: int | None = None, fields: Iterable[str] = ("signature_def",)
+) -> GetModelMetadataRequest:
+    """A request for the model's signatures, or for other fields of its metadata."""
+    return GetModelMetadataRequest(model_spec=_model_spec(model, version), metadata_field=fields)
 
 
 def status_request(model: str, version: int | None = None) -> GetModelStatusRequest:

@@ -16,8 +16,9 @@ from stopgap.client.dtypes import Dtype, dtype_of
 from stopgap.client.status import FAILED_PRECONDITION, INTERNAL, INVALID_ARGUMENT
 from stopgap.client.values import fitted
 from stopgap.errors import PredictionError
+from stopgap.printable import printable
 
-__all__ = ["DEFAULT_SIGNATURE", "Signature", "TensorSpec", "choose", "signatures_in"]
+__all__ = ["DEFAULT_SIGNATURE", "Signature", "TensorSpec", "choose", "signatures_in", "tensors_in"]
 
 DEFAULT_SIGNATURE = "serving_default"
 
@@ -41,17 +42,22 @@ class TensorSpec:
 
     def __str__(self) -> str:
         dtype = self.dtype.name if self.dtype else "?"
-        return f"{self.name}: {dtype} {shape_text(self.shape)}"
+        return f"{printable(self.name)}: {dtype} {shape_text(self.shape)}"
 
 
 @dataclass(frozen=True)
 class Signature:
-    """One way to call a model; the inputs and outputs by their names."""
+    """One way to call a model; the inputs and outputs by their names.
+
+    Args:
+        optional: The inputs that the graph has a default for.
+    """
 
     name: str
     method: str
     inputs: Mapping[str, TensorSpec]
     outputs: Mapping[str, TensorSpec]
+    optional: frozenset[str] = frozenset()
 
     def fit(self, values: Mapping[str, object]) -> dict[str, np.ndarray]:
         """The values as arrays of the inputs' data types.
@@ -59,12 +65,16 @@ class Signature:
         Raises:
             PredictionError: INVALID_ARGUMENT; an input is missing, unknown, or given a value that it cannot have.
         """
-        self._check_names(values)
+        self.check_names(values)
         return {name: self._fit_one(self.inputs[name], value) for name, value in values.items()}
 
-    def _check_names(self, given: Iterable[str]) -> None:
+    def check_names(self, given: Iterable[str]) -> None:
+        """
+        Raises:
+            PredictionError: INVALID_ARGUMENT; an input is missing or unknown.
+        """
         unknown = sorted(set(given) - self.inputs.keys())
-        missing = sorted(self.inputs.keys() - set(given))
+        missing = sorted(self.inputs.keys() - set(given) - self.optional)
         if unknown or missing:
             parts = [("unknown", unknown), ("missing", missing)]
             told = ", ".join(f"{what}: {', '.join(map(repr, names))}" for what, names in parts if names)
@@ -112,6 +122,22 @@ def shape_text(shape: tuple[int | None, ...] | None) -> str:
     if shape is None:
         return "of any rank"
     return "[" + ", ".join("?" if size is None else str(size) for size in shape) + "]"
+
+
+def tensors_in(response: GetModelMetadataResponse, fields: Mapping[str, str]) -> dict[str, TensorSpec]:
+    """The graph's own tensors, by name.
+
+    Args:
+        fields: The metadata field that tells of each, by its name.
+
+    Raises:
+        PredictionError: INTERNAL; the answer cannot be read.
+    """
+    try:
+        infos = {name: TensorInfo.FromString(response.metadata[field].value) for name, field in fields.items()}
+    except DecodeError as error:
+        raise PredictionError("The model's tensors cannot be read.", INTERNAL) from error
+    return {name: TensorSpec(name, dtype_of(info.dtype), _shape(info.tensor_shape)) for name, info in infos.items()}
 
 
 def _signature(name: str, told: SignatureDef) -> Signature:

@@ -9,12 +9,33 @@ import grpc
 from stopgap.errors import PredictionError
 from stopgap.printable import printable
 
-__all__ = ["FAILED_PRECONDITION", "INTERNAL", "INVALID_ARGUMENT", "REMEDIES", "RESOURCE_EXHAUSTED", "to_error"]
+__all__ = [
+    "DEADLINE_EXCEEDED",
+    "FAILED_PRECONDITION",
+    "INTERNAL",
+    "INVALID_ARGUMENT",
+    "NOT_FOUND",
+    "PERMISSION_DENIED",
+    "REMEDIES",
+    "RESOURCE_EXHAUSTED",
+    "UNAVAILABLE",
+    "UNIMPLEMENTED",
+    "WORKER_DIED",
+    "to_error",
+]
 
 INVALID_ARGUMENT: Final = 3
+DEADLINE_EXCEEDED: Final = 4
+NOT_FOUND: Final = 5
+PERMISSION_DENIED: Final = 7
 RESOURCE_EXHAUSTED: Final = 8
 FAILED_PRECONDITION: Final = 9
+UNIMPLEMENTED: Final = 12
 INTERNAL: Final = 13
+UNAVAILABLE: Final = 14
+
+# What the front says, with UNAVAILABLE, to a request that its worker did not survive.
+WORKER_DIED: Final = "The model's worker died while it had this request; it is being replaced."
 
 _ASK_THE_LOGS = "The model's log may tell more: stopgap logs NAME."
 
@@ -24,11 +45,13 @@ REMEDIES = {
     grpc.StatusCode.CANCELLED: "",
     grpc.StatusCode.UNKNOWN: _ASK_THE_LOGS,
     grpc.StatusCode.INVALID_ARGUMENT: "",
-    grpc.StatusCode.DEADLINE_EXCEEDED: "Allow more time (--timeout), or ask for less at once.",
+    grpc.StatusCode.DEADLINE_EXCEEDED: "Allow more time (--timeout, timeout_s=), or ask for less at once.",
     grpc.StatusCode.NOT_FOUND: "What is served, and where, is told by: stopgap status.",
     grpc.StatusCode.ALREADY_EXISTS: "",
     grpc.StatusCode.PERMISSION_DENIED: "",
-    grpc.StatusCode.RESOURCE_EXHAUSTED: "Send less at once, or serve the model with more memory or larger messages.",
+    grpc.StatusCode.RESOURCE_EXHAUSTED: (
+        "Send less at once, or later; or serve the model with more workers, more memory or larger messages."
+    ),
     grpc.StatusCode.FAILED_PRECONDITION: "",
     grpc.StatusCode.ABORTED: "Try again.",
     grpc.StatusCode.OUT_OF_RANGE: "",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from stopgap.client.dtypes import BFLOAT16, Dtype, dtype_of, dtype_of_array
 from stopgap.client.status import INTERNAL, INVALID_ARGUMENT
 from stopgap.errors import PredictionError
 
-__all__ = ["to_array", "to_proto"]
+__all__ = ["to_array", "to_arrays", "to_proto"]
 
 # These fields stand in a message as they do in memory: packed, little-endian, one byte a bool.
 _FIXED_WIDTH: dict[str, np.dtype] = {
@@ -33,6 +34,8 @@ _VARIABLE_WIDTH: dict[str, np.dtype] = {
 _MOST_DIMENSIONS = 32  # NumPy's own limit before 2.0
 # A short list of values stands for a long one; an answer of some bytes must not fill the caller's memory with that.
 _LARGEST_FILLED_BYTES = 256 * 2**20
+# Nor with lists, where an array without an element is written down.
+_MOST_EMPTY_ROWS = 2**24
 
 
 def to_proto(array: np.ndarray, dtype: int | None = None) -> TensorProto:
@@ -58,11 +61,31 @@ def to_proto(array: np.ndarray, dtype: int | None = None) -> TensorProto:
     return proto
 
 
-def to_array(proto: TensorProto) -> np.ndarray:
+def to_arrays(protos: Mapping[str, TensorProto]) -> dict[str, np.ndarray]:
+    """The tensors of one answer, by their names in order; see `to_array`.
+
+    Raises:
+        PredictionError: INTERNAL; one of them is not a tensor, or they take too much together.
+    """
+    arrays, left = {}, _LARGEST_FILLED_BYTES
+    for name in sorted(protos):
+        try:
+            arrays[name] = to_array(protos[name], left)
+        except PredictionError as error:
+            raise PredictionError(f"The output {name!r}: {error.problem}", error.code) from error
+        left -= max(0, arrays[name].nbytes - protos[name].ByteSize())
+    return arrays
+
+
+def to_array(proto: TensorProto, most_filled_bytes: int = _LARGEST_FILLED_BYTES) -> np.ndarray:
     """The message as an array of its shape, whichever fields carry the values.
 
     TensorFlow's rule for `*_val` holds: fewer values than the shape has places stand for themselves and the last one
     for all the rest; none at all stands for zeros or empty strings.
+
+    Args:
+        proto: The message.
+        most_filled_bytes: What an array may take that has not all of its values in the message.
 
     Returns:
         The array; of `object` holding `bytes` for strings, of `uint16` holding the bits for bfloat16. It may be
@@ -76,10 +99,10 @@ def to_array(proto: TensorProto) -> np.ndarray:
         raise _malformed(f"its data type is {proto.dtype}")
     shape = _shape(proto)
     if dtype.is_string:
-        return _strings(proto, dtype, shape)
+        return _strings(proto, dtype, shape, most_filled_bytes)
     if proto.tensor_content:
         return _from_content(proto.tensor_content, dtype, shape)
-    return _filled(_values(proto, dtype), dtype, shape)
+    return _filled(_values(proto, dtype), dtype, shape, most_filled_bytes)
 
 
 def _shape_proto(shape: tuple[int, ...]) -> TensorShapeProto:
@@ -119,6 +142,8 @@ def _shape(proto: TensorProto) -> tuple[int, ...]:
         raise _malformed(f"its shape is not known: {list(shape)}")
     if len(shape) > _MOST_DIMENSIONS:
         raise _malformed(f"it has {len(shape)} dimensions")
+    if 0 in shape and math.prod(shape[: shape.index(0)]) > _MOST_EMPTY_ROWS:
+        raise _malformed(f"its shape is {list(shape)}, with nothing in it")
     return shape
 
 
@@ -178,14 +203,14 @@ def _with_only(field: str, proto: TensorProto) -> TensorProto:
     return alone
 
 
-def _filled(values: np.ndarray, dtype: Dtype, shape: tuple[int, ...]) -> np.ndarray:
+def _filled(values: np.ndarray, dtype: Dtype, shape: tuple[int, ...], most_bytes: int) -> np.ndarray:
     """As many values as the shape has places, by TensorFlow's rule for short lists."""
     count = math.prod(shape)
     if len(values) > count:
         raise _malformed(f"it holds {len(values)} values where {list(shape)} has {count} places")
     if len(values) == count:
         return _shaped(values, shape)
-    if count * dtype.numpy.itemsize > _LARGEST_FILLED_BYTES:
+    if count * dtype.numpy.itemsize > most_bytes:
         raise _malformed(f"it holds {len(values)} values for the {count} places of {list(shape)}")
     filled = np.empty(count, dtype.numpy)
     filled[: len(values)] = values
@@ -197,28 +222,28 @@ def _nothing(dtype: Dtype) -> object:
     return b"" if dtype.is_string else 0
 
 
-def _strings(proto: TensorProto, dtype: Dtype, shape: tuple[int, ...]) -> np.ndarray:
-    elements = list(proto.string_val)
+def _strings(proto: TensorProto, dtype: Dtype, shape: tuple[int, ...], most_filled_bytes: int) -> np.ndarray:
     if proto.tensor_content:
-        elements = _listed(proto.tensor_content, math.prod(shape))
-    values = np.empty(len(elements), dtype.numpy)
-    values[:] = elements
-    return _filled(values, dtype, shape)
+        return _shaped(_listed(proto.tensor_content, math.prod(shape)), shape)
+    values = np.empty(len(proto.string_val), dtype.numpy)
+    values[:] = list(proto.string_val)
+    return _filled(values, dtype, shape, most_filled_bytes)
 
 
-def _listed(content: bytes, count: int) -> list[bytes]:
+def _listed(content: bytes, count: int) -> np.ndarray:
     """Strings in `tensor_content`: the lengths of all of them as varints, then their bytes (port::EncodeStringList)."""
-    lengths: list[int] = []
+    if count > len(content):
+        raise _malformed(f"{len(content)} bytes are too few for {count} strings")
+    lengths = np.empty(count, np.uint64)
     position = 0
-    while len(lengths) < count:
-        length, position = _varint(content, position)
-        lengths.append(length)
-    strings = []
-    for length in lengths:
-        strings.append(content[position : position + length])
+    for place in range(count):
+        lengths[place], position = _varint(content, position)
+    if position + int(lengths.sum()) != len(content):
+        raise _malformed(f"its {count} strings take {position + int(lengths.sum())} bytes of {len(content)}")
+    strings = np.empty(count, object)
+    for place, length in enumerate(lengths.tolist()):
+        strings[place] = content[position : position + length]
         position += length
-    if position != len(content):
-        raise _malformed(f"its {count} strings take {position} bytes of {len(content)}")
     return strings
 
 

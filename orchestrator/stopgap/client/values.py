@@ -61,6 +61,8 @@ def _array(name: str, value: object) -> np.ndarray:
 
 
 def _cast(name: str, array: np.ndarray, dtype: Dtype) -> np.ndarray:
+    if array.dtype == dtype.numpy:
+        return array
     if dtype.numpy.kind in "iu" and array.size:
         limits = np.iinfo(dtype.numpy)
         smallest, largest = int(array.min()), int(array.max())
@@ -75,8 +77,10 @@ def _cast(name: str, array: np.ndarray, dtype: Dtype) -> np.ndarray:
 
 
 def _bfloat16(name: str, array: np.ndarray, dtype: Dtype) -> np.ndarray:
-    if array.dtype.name in {"uint16", "bfloat16"}:
+    if array.dtype.name == "bfloat16":
         return array.view(np.uint16)
+    if array.dtype.name == "uint16":
+        return array.astype(np.uint16)  # its bytes may be in another order
     if array.dtype.kind not in "iuf":
         raise _refused(name, f"values of {array.dtype} cannot be {dtype.name}")
     with np.errstate(over="ignore"):

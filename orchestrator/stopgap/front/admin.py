@@ -11,13 +11,17 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from stopgap.errors import FrontError
-from stopgap.front.config import CLUSTERS, LISTENERS, ROUTES
-from stopgap.front.listener import GRPC_LISTENER
+from stopgap.front.config import CLUSTERS, GRPC_ROUTES, LISTENERS, READINESS, REST_ROUTES
+from stopgap.front.grpc_listener import GRPC_LISTENER
+from stopgap.front.readiness import READINESS_FILTER
+from stopgap.front.rest_listener import REST_LISTENER
 
 __all__ = ["Admin", "Applied", "ClusterHealth"]
 
+# An answer as a whole: neither silence nor a byte now and then holds a command up for longer.
 _TIMEOUT_S = 2.0
 _LARGEST_ANSWER_BYTES = 32 * 2**20
 _POLL_S = 0.02
@@ -25,7 +29,13 @@ _POLL_S = 0.02
 _SETTLED_S = 1.0
 
 # Where Envoy counts what became of each file.
-_STATS = {CLUSTERS: "cluster_manager.cds", ROUTES: f"http.{GRPC_LISTENER}.rds.grpc", LISTENERS: "listener_manager.lds"}
+_STATS = {
+    CLUSTERS: "cluster_manager.cds",
+    LISTENERS: "listener_manager.lds",
+    GRPC_ROUTES: f"http.{GRPC_LISTENER}.rds.{GRPC_LISTENER}",
+    REST_ROUTES: f"http.{REST_LISTENER}.rds.{REST_LISTENER}",
+    READINESS: f"extension_config_discovery.http_filter.{READINESS_FILTER}",
+}
 _WARMING = ("cluster_manager.warming_clusters", "listener_manager.total_listeners_warming")
 
 
@@ -66,7 +76,7 @@ class Admin:
         """Whether Envoy has its first configuration and takes requests; False also while there is no Envoy."""
         try:
             return self._status_of("/ready") == 200
-        except (OSError, http.client.HTTPException):
+        except (OSError, http.client.HTTPException, FrontError):
             return False
 
     def applied(self) -> Applied:
@@ -75,12 +85,13 @@ class Admin:
         Raises:
             FrontError: No Envoy answers.
         """
-        stats = {entry["name"]: entry["value"] for entry in self._stats() if "name" in entry}
+        wanted = "|".join((*_STATS.values(), *_WARMING)).replace(".", r"\.")
+        stats = {entry["name"]: entry.get("value") for entry in self.statistics(f"^({wanted})")}
         texts = {name: str(stats.get(f"{stat}.version_text", "")) for name, stat in _STATS.items()}
         return Applied(
             versions=texts,
             refusals={name: _refusals(stats, stat) for name, stat in _STATS.items()},
-            warming=sum(int(stats.get(name, 0)) for name in _WARMING),
+            warming=sum(_count(stats, name) for name in _WARMING),
         )
 
     def wait_until_applied(
@@ -119,15 +130,34 @@ class Admin:
                 )
             time.sleep(_POLL_S)
 
+    def statistics(self, pattern: str) -> list[dict[str, Any]]:
+        """Envoy's counters, gauges and texts whose whole names the pattern finds: each with `name` and `value`.
+
+        Raises:
+            FrontError: No Envoy answers.
+        """
+        stats = _objects(self._json(f"/stats?format=json&type=All&filter={quote(pattern)}"), "stats")
+        return [entry for entry in stats if isinstance(entry.get("name"), str)]
+
+    def histograms(self, pattern: str) -> list[dict[str, Any]]:
+        """Its histograms likewise: each with `name` and `totals`, bins that have `lower_bound`, `width` and `count`.
+
+        Raises:
+            FrontError: No Envoy answers.
+        """
+        query = f"format=json&type=Histograms&histogram_buckets=detailed&filter={quote(pattern)}"
+        stats = _objects(self._json(f"/stats?{query}"), "stats")
+        return [each for entry in stats for each in _objects(_object(entry, "histograms"), "details")]
+
     def cluster_health(self, name: str) -> ClusterHealth:
-        """The health of one model's workers as Envoy sees it.
+        """The health of one model's workers as Envoy sees it; its retry lane, at a priority of its own, is none.
 
         Raises:
             FrontError: No Envoy answers, or it knows no such model.
         """
-        for cluster in self._json("/clusters?format=json").get("cluster_statuses", []):
-            if cluster["name"] == name:
-                hosts = cluster.get("host_statuses", [])
+        for cluster in _objects(self._json("/clusters?format=json"), "cluster_statuses"):
+            if cluster.get("name") == name:
+                hosts = [host for host in _objects(cluster, "host_statuses") if not host.get("priority", 0)]
                 return ClusterHealth(healthy=sum(map(_is_healthy, hosts)), workers=len(hosts))
         raise FrontError(f"The front knows no model {name}.")
 
@@ -137,10 +167,17 @@ class Admin:
         Raises:
             FrontError: No Envoy answers, or it does not listen.
         """
-        for listener in self._json("/listeners?format=json").get("listener_statuses", []):
-            if listener["name"] == GRPC_LISTENER:
-                return int(listener["local_address"]["socket_address"]["port_value"])
-        raise FrontError("The front does not listen for gRPC.", "Its log tells why.")
+        return self._port(GRPC_LISTENER)
+
+    def rest_port(self) -> int:
+        """The port that the REST listener has, likewise."""
+        return self._port(REST_LISTENER)
+
+    def _port(self, name: str) -> int:
+        for listener in _objects(self._json("/listeners?format=json"), "listener_statuses"):
+            if listener.get("name") == name:
+                return _count(_object(_object(listener, "local_address"), "socket_address"), "port_value")
+        raise FrontError(f"The front has no listener {name}.", "Its log tells why.")
 
     def _look(self) -> tuple[Applied | None, str]:
         """What is in force, or why that cannot be told."""
@@ -163,21 +200,15 @@ class Admin:
     def _listener_error(self) -> str:
         """Why a listener was refused: the only refusals whose reason the admin page knows."""
         dump = self._json("/config_dump?resource=dynamic_listeners")
-        errors = (listener.get("error_state", {}) for listener in dump.get("configs", []))
+        errors = (_object(listener, "error_state") for listener in _objects(dump, "configs"))
         return next((str(error["details"]) for error in errors if "details" in error), "")
-
-    def _stats(self) -> list[dict[str, Any]]:
-        wanted = "|".join((*_STATS.values(), *_WARMING)).replace(".", r"\.")
-        answer = self._json(f"/stats?format=json&type=All&filter=^({wanted})")
-        stats = answer.get("stats", [])
-        return stats if isinstance(stats, list) else []
 
     def _json(self, path: str) -> dict[str, Any]:
         try:
             content = json.loads(self._get(path)[1])
         except (OSError, http.client.HTTPException) as error:
             raise FrontError(f"The front's admin socket in {self.folder} does not answer: {error}.") from error
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise FrontError(f"The front's admin page answered {path} with something that is not JSON.") from error
         return content if isinstance(content, dict) else {}
 
@@ -207,15 +238,46 @@ class _AdminConnection(http.client.HTTPConnection):
     def connect(self) -> None:
         folder = os.open(self._folder, os.O_PATH | os.O_DIRECTORY)
         try:
-            self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+            self.sock = _PunctualSocket(time.monotonic() + _TIMEOUT_S)
             self.sock.settimeout(_TIMEOUT_S)
             self.sock.connect(f"/proc/self/fd/{folder}/admin.sock")
         finally:
             os.close(folder)
 
 
+class _PunctualSocket(socket.socket):
+    """One that receives until a moment of `time.monotonic()`, however slowly the other side sends."""
+
+    def __init__(self, deadline: float) -> None:
+        super().__init__(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._deadline = deadline
+
+    def recv_into(self, *arguments: Any) -> int:
+        left_s = self._deadline - time.monotonic()
+        if left_s <= 0:
+            raise TimeoutError("it has not answered in time")
+        self.settimeout(left_s)
+        return super().recv_into(*arguments)
+
+
+def _object(content: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """What is there under a name; nothing, where that is no object."""
+    found = content.get(name)
+    return found if isinstance(found, dict) else {}
+
+
+def _objects(content: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
+    found = content.get(name)
+    return [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []
+
+
+def _count(content: Mapping[str, Any], name: str) -> int:
+    found = content.get(name)
+    return found if isinstance(found, int) else 0
+
+
 def _refusals(stats: Mapping[str, Any], stat: str) -> int:
-    return int(stats.get(f"{stat}.update_rejected", 0)) + int(stats.get(f"{stat}.update_failure", 0))
+    return _count(stats, f"{stat}.update_rejected") + _count(stats, f"{stat}.update_failure")
 
 
 def _in_force(now: Applied, versions: Mapping[str, str]) -> bool:
@@ -235,4 +297,4 @@ def _reason_from(lines: Iterable[str]) -> str:
 
 
 def _is_healthy(host: Mapping[str, Any]) -> bool:
-    return not host.get("health_status", {}).get("failed_active_health_check", False)
+    return not _object(host, "health_status").get("failed_active_health_check", False)

@@ -1,4 +1,8 @@
-"""Envoy's clusters: one a model, its workers the endpoints, each behind its own Unix socket."""
+"""Envoy's clusters: one a model, its workers the endpoints, each behind its own Unix socket.
+
+Behind them, at the next priority, is the retry lane. A retry goes there (`routes.py`); so does everything while no
+worker is healthy, one request after the other.
+"""
 
 from __future__ import annotations
 
@@ -23,8 +27,8 @@ def cluster(settings: FrontSettings, upstream: Upstream) -> dict[str, Any]:
         "type": "STATIC",
         "connect_timeout": "1s",
         "lb_policy": "LEAST_REQUEST",
-        # With too few healthy workers Envoy asks any of them: a request for a worker that is being replaced then
-        # waits in its socket, which the sandbox's parent holds open, instead of being refused.
+        # With too few healthy workers and no lane Envoy asks any of them: a request for a worker that is being replaced
+        # then waits in its socket, which the sandbox's parent holds open, instead of being refused.
         "common_lb_config": {"healthy_panic_threshold": {"value": 50.0}},
         "per_connection_buffer_limit_bytes": settings.max_message_bytes + FRAME_BYTES,
         "typed_extension_protocol_options": {"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": _http11()},
@@ -32,7 +36,7 @@ def cluster(settings: FrontSettings, upstream: Upstream) -> dict[str, Any]:
         "health_checks": [_health_check()],
         "load_assignment": {
             "cluster_name": upstream.name,
-            "endpoints": [{"lb_endpoints": [_endpoint(path) for path in settings.worker_sockets(upstream)]}],
+            "endpoints": _by_priority(settings, upstream),
         },
     }
 
@@ -71,5 +75,14 @@ def _health_check() -> dict[str, Any]:
     }
 
 
-def _endpoint(path: str) -> dict[str, Any]:
-    return {"endpoint": {"address": {"pipe": {"path": path}}}}
+def _by_priority(settings: FrontSettings, upstream: Upstream) -> list[dict[str, Any]]:
+    workers = {"lb_endpoints": [_endpoint(path) for path in settings.worker_sockets(upstream)]}
+    if not upstream.retried:
+        return [workers]
+    # Nobody is behind the lane until it is needed, and a health check is no need.
+    unchecked = {"health_check_config": {"disable_active_health_check": True}}
+    return [workers, {"priority": 1, "lb_endpoints": [_endpoint(settings.lane_socket(upstream), **unchecked)]}]
+
+
+def _endpoint(path: str, **more: Any) -> dict[str, Any]:
+    return {"endpoint": {"address": {"pipe": {"path": path}}, **more}}

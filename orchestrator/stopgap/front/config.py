@@ -1,8 +1,9 @@
 """Envoy's configuration from a front's settings and upstreams, as the files that Envoy watches: pure.
 
-`bootstrap.json` names the other three, which Envoy reads again whenever one of them is replaced: `lds.json` the
-listeners, `cds.json` a cluster a model, `rds.json` the routes. Each carries a `version_info` made from its content, by
-which Envoy's admin page tells what is in force.
+`bootstrap.json` names the others, directly or by the listeners, and Envoy reads each again whenever it is replaced:
+`lds.json` the listeners, `cds.json` a cluster a model, `rds.json` gRPC's routes, `rest_rds.json` those of REST,
+`ecds.json` what `/readyz` looks at. Each carries a `version_info` made from its content, by which Envoy's admin page
+tells what is in force.
 """
 
 from __future__ import annotations
@@ -12,22 +13,42 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from stopgap.containment.specs import front_memory_mib
 from stopgap.errors import FrontError
 from stopgap.front.clusters import cluster
-from stopgap.front.listener import grpc_listener
-from stopgap.front.routes import route_configuration
+from stopgap.front.grpc_listener import GRPC_LISTENER, grpc_listener
+from stopgap.front.grpc_routes import grpc_routes
+from stopgap.front.readiness import readiness
+from stopgap.front.rest_listener import REST_LISTENER, rest_listener
+from stopgap.front.rest_routes import rest_routes
 from stopgap.front.settings import FrontSettings, Upstream
 
-__all__ = ["BOOTSTRAP", "CLUSTERS", "LISTENERS", "ROUTES", "FrontSettings", "Upstream", "configuration", "versions"]
+__all__ = [
+    "BOOTSTRAP",
+    "CLUSTERS",
+    "GRPC_ROUTES",
+    "LISTENERS",
+    "READINESS",
+    "REST_ROUTES",
+    "FrontSettings",
+    "Upstream",
+    "configuration",
+    "versions",
+]
 
 BOOTSTRAP = "bootstrap.json"
 CLUSTERS = "cds.json"
 LISTENERS = "lds.json"
-ROUTES = "rds.json"
+GRPC_ROUTES = "rds.json"
+REST_ROUTES = "rest_rds.json"
+READINESS = "ecds.json"
 
-_GRPC_ROUTES = "grpc"
 # Connections from callers, each of which carries many requests.
 _CALLERS = 4096
+_HEAP = "envoy.resource_monitors.fixed_heap"
+# Parts of the memory that its container has.
+_SHRINKS_AT, _REFUSES_AT, _RESETS_FROM = 0.5, 0.6, 0.7
+_LARGE_IS_POWER_OF_TWO = 20  # a MiB
 
 
 def configuration(settings: FrontSettings, upstreams: Iterable[Upstream]) -> Mapping[str, str]:
@@ -37,12 +58,15 @@ def configuration(settings: FrontSettings, upstreams: Iterable[Upstream]) -> Map
         FrontError: Two upstreams share a name, or a socket path is too long.
     """
     ordered = _by_name(upstreams)
-    listener = grpc_listener(settings, _GRPC_ROUTES, _watched(settings, ROUTES))
+    grpc = grpc_listener(settings, _watched(settings, GRPC_ROUTES))
+    rest = rest_listener(settings, _watched(settings, REST_ROUTES), _watched(settings, READINESS))
     return {
         BOOTSTRAP: _text(_bootstrap(settings)),
         CLUSTERS: _resources([cluster(settings, upstream) for upstream in ordered]),
-        ROUTES: _resources([route_configuration(_GRPC_ROUTES, ordered)]),
-        LISTENERS: _resources([listener]),
+        GRPC_ROUTES: _resources([grpc_routes(GRPC_LISTENER, ordered)]),
+        REST_ROUTES: _resources([rest_routes(REST_LISTENER, ordered)]),
+        READINESS: _resources([readiness(ordered)]),
+        LISTENERS: _resources([grpc, rest]),
     }
 
 
@@ -73,8 +97,39 @@ def _bootstrap(settings: FrontSettings) -> dict[str, Any]:
             "lds_config": _watched(settings, LISTENERS),
             "cds_config": _watched(settings, CLUSTERS),
         },
-        "overload_manager": {"resource_monitors": [_connection_limit()]},
+        "overload_manager": {
+            "refresh_interval": "0.05s",
+            "resource_monitors": [_connection_limit(), _memory_limit(settings)],
+            # It gives back what it no longer needs, then refuses, and then ends the requests that hold most, if they
+            # came over HTTP/2: a front that outgrows its container is ended by the kernel, with all that it holds.
+            "buffer_factory_config": {"minimum_account_to_track_power_of_two": _LARGE_IS_POWER_OF_TWO},
+            "actions": [
+                _action("shrink_heap", _SHRINKS_AT),
+                _action("stop_accepting_requests", _REFUSES_AT),
+                _action("reset_high_memory_stream", _RESETS_FROM, 1.0),
+            ],
+        },
     }
+
+
+def _memory_limit(settings: FrontSettings) -> dict[str, Any]:
+    heap = "envoy.extensions.resource_monitors.fixed_heap.v3.FixedHeapConfig"
+    return {
+        "name": _HEAP,
+        "typed_config": {
+            "@type": f"type.googleapis.com/{heap}",
+            "max_heap_size_bytes": front_memory_mib(settings.max_message_mib) * 2**20,
+        },
+    }
+
+
+def _action(name: str, threshold: float, saturation: float | None = None) -> dict[str, Any]:
+    """What Envoy does from a part of its memory on; by degrees up to another, if there is one."""
+    if saturation is None:
+        trigger: dict[str, Any] = {"threshold": {"value": threshold}}
+    else:
+        trigger = {"scaled": {"scaling_threshold": threshold, "saturation_threshold": saturation}}
+    return {"name": f"envoy.overload_actions.{name}", "triggers": [{"name": _HEAP, **trigger}]}
 
 
 def _connection_limit() -> dict[str, Any]:

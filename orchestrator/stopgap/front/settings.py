@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from datetime import datetime
 
 from stopgap.errors import FrontError
 
@@ -23,12 +24,17 @@ class Upstream:
     Args:
         name: The model's name: what callers write into `model_spec.name`.
         workers: How many sockets its sandbox has, `worker-0.sock` and so on.
-        retried: Whether a request that lost its worker is asked again, once. False for a model that changes state.
+        retried: Whether a request that lost its worker is asked again, once, in the retry lane. False for a model that
+            changes state.
+        deprecated_at: Since when it is served though it should not be needed, with its time zone: UTC's.
+        sunset_at: When it must be gone, likewise.
     """
 
     name: str
     workers: int
     retried: bool
+    deprecated_at: datetime
+    sunset_at: datetime
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):
@@ -47,6 +53,7 @@ class FrontSettings:
     Args:
         bind: The address to listen on.
         grpc_port: The port for gRPC; with 0 the kernel chooses one, which the admin page tells.
+        rest_port: The port for REST, likewise.
         max_message_mib: The largest message in MiB, in either direction.
         xds_folder: Where Envoy reads its configuration.
         sandboxes_folder: Holds one folder a model, with a socket for each of its workers.
@@ -55,14 +62,16 @@ class FrontSettings:
 
     bind: str = "127.0.0.1"
     grpc_port: int = 8500
+    rest_port: int = 8501
     max_message_mib: int = 128
     xds_folder: str = "/etc/stopgap/xds"
     sandboxes_folder: str = "/run/stopgap/sandboxes"
     admin_folder: str = "/run/stopgap/admin"
 
     def __post_init__(self) -> None:
-        if not 0 <= self.grpc_port <= 65535:
-            raise FrontError(f"{self.grpc_port} is not a port.", "Choose one from 1 to 65535.")
+        for port in (self.grpc_port, self.rest_port):
+            if not 0 <= port <= 65535:
+                raise FrontError(f"{port} is not a port.", "Choose one from 1 to 65535.")
         if not 1 <= self.max_message_mib <= _LARGEST_MESSAGE_MIB:
             raise FrontError(
                 f"A message of {self.max_message_mib} MiB cannot be sent.",
@@ -80,12 +89,17 @@ class FrontSettings:
         Raises:
             FrontError: A path is longer than a Unix socket's may be.
         """
-        folder = f"{self.sandboxes_folder}/{upstream.name}"
-        sockets = tuple(f"{folder}/worker-{worker}.sock" for worker in range(upstream.workers))
-        longest = max(sockets, key=len)
-        if len(longest.encode()) > _LONGEST_SOCKET_PATH:
+        return tuple(self._socket(upstream, f"worker-{worker}.sock") for worker in range(upstream.workers))
+
+    def lane_socket(self, upstream: Upstream) -> str:
+        """Likewise, where a request that lost its worker is asked again alone."""
+        return self._socket(upstream, "lane.sock")
+
+    def _socket(self, upstream: Upstream, name: str) -> str:
+        path = f"{self.sandboxes_folder}/{upstream.name}/{name}"
+        if len(path.encode()) > _LONGEST_SOCKET_PATH:
             raise FrontError(
-                f"The socket path {longest} is longer than {_LONGEST_SOCKET_PATH} bytes.",
+                f"The socket path {path} is longer than {_LONGEST_SOCKET_PATH} bytes.",
                 "Choose a shorter name for the model.",
             )
-        return sockets
+        return path

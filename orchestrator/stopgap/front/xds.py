@@ -8,12 +8,13 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from stopgap.errors import FrontError
-from stopgap.front.config import BOOTSTRAP, CLUSTERS, LISTENERS, ROUTES, versions
+from stopgap.front.config import BOOTSTRAP, CLUSTERS, GRPC_ROUTES, LISTENERS, READINESS, REST_ROUTES, versions
 
 __all__ = ["publish"]
 
-# A route may only name a cluster that is known, and a listener is of use only with its routes.
-_ORDER = (BOOTSTRAP, CLUSTERS, ROUTES, LISTENERS)
+# A route may only name a cluster that is known, and a listener is of use only with its routes. Readiness comes first:
+# it must forget a model before the model's cluster is gone, or a model that leaves would look like one that is down.
+_ORDER = (BOOTSTRAP, READINESS, CLUSTERS, GRPC_ROUTES, REST_ROUTES, LISTENERS)
 
 
 def publish(folder: Path, files: Mapping[str, str]) -> dict[str, str]:

@@ -1,8 +1,8 @@
 """How a C function of TensorFlow is declared and called; it knows the types of C, not what the functions are for.
 
 Two rules make the calls safe. Each C type has a pointer class of its own, so a Session where a Graph is due is a
-`ctypes.ArgumentError` and not a crash. A function that ends in `TF_Status*` never shows it: the binder makes one for
-the call, raises what it says, and frees it.
+`ctypes.ArgumentError` and not a crash. A function that ends in `TF_Status*` never shows it: the binder lends
+one for the call, and raises what it says.
 """
 
 from __future__ import annotations
@@ -103,6 +103,7 @@ class Binder:
     def __init__(self, path: Path) -> None:
         self._long = ctypes.CDLL(str(path))
         self._short = ctypes.PyDLL(str(path))
+        self._unused: list[_StatusPointer] = []  # all OK; lists pop and append in one step, whichever thread calls
         self._new_status = self.short("TF_NewStatus", _StatusPointer)
         self._delete_status = self.short("TF_DeleteStatus", None, _StatusPointer)
         self._code = self.short("TF_GetCode", ctypes.c_int, _StatusPointer)
@@ -123,25 +124,27 @@ class Binder:
     def checked(self, name: str, returns: type[Any] | None, *takes: type[Any]) -> Callable[..., Any]:
         """A long function whose last argument is a `TF_Status*`: the caller leaves it out and gets its error raised."""
         function = _declared(self._long, name, returns, (*takes, _StatusPointer))
+        code, unused = self._code, self._unused
 
         def call(*arguments: Any) -> Any:
-            status = self._new_status()
             try:
-                result = function(*arguments, status)
-                self._raise_unless_ok(status)
-            finally:
-                self._delete_status(status)
+                status = unused.pop()
+            except IndexError:
+                status = self._new_status()
+            result = function(*arguments, status)
+            number = code(status)
+            if number:
+                raise self._error(number, status)
+            unused.append(status)
             return result
 
         return call
 
-    def _raise_unless_ok(self, status: _StatusPointer) -> None:
-        number = self._code(status)
-        if number == Code.OK:
-            return
-        known = number in Code.__members__.values()
+    def _error(self, number: int, status: _StatusPointer) -> TensorFlowError:
         text: bytes = self._message(status)
-        raise TensorFlowError(Code(number) if known else Code.UNKNOWN, text.decode("utf-8", "replace"))
+        self._delete_status(status)
+        known = number in Code.__members__.values()
+        return TensorFlowError(Code(number) if known else Code.UNKNOWN, text.decode("utf-8", "replace"))
 
 
 def _declared(

@@ -65,6 +65,13 @@ class Functions:
         self.operation_num_outputs: Callable[[OperationPointer], int] = bind.short(
             "TF_OperationNumOutputs", c_int, OperationPointer
         )
+        self.operation_output_type: Callable[[Output], int] = bind.short("TF_OperationOutputType", c_int, Output)
+        self.tensor_rank: Callable[[GraphPointer, Output], int] = bind.checked(
+            "TF_GraphGetTensorNumDims", c_int, GraphPointer, Output
+        )
+        self.tensor_shape: Callable[[GraphPointer, Output, Array[c_int64], int], None] = bind.checked(
+            "TF_GraphGetTensorShape", None, GraphPointer, Output, POINTER(c_int64), c_int
+        )
         require = next(name for name in _REQUIRE_SHAPE_FUNCTIONS if bind.has(name))
         self.require_shape_functions: Callable[[GraphPointer, bool], None] = bind.short(
             require, None, GraphPointer, c_bool

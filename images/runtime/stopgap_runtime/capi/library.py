@@ -33,6 +33,8 @@ class TensorFlow:
     def __init__(self, bundle: Bundle) -> None:
         self.bundle = bundle
         *before, last = bundle.core
+        # For 1.15.5's TryRpc, whose calls at times never end: most often with its gRPC's default, epollex.
+        os.environ.setdefault("GRPC_POLL_STRATEGY", "epoll1")
         try:
             for library in before:
                 ctypes.CDLL(str(library))

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import ctypes
+import functools
 import math
 import weakref
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -41,7 +42,13 @@ class Endpoints:
     """Some tensors of a session's graph, looked up once; they are valid as long as the session lives."""
 
     names: tuple[str, ...]
+    dtypes: tuple[int, ...]
     outputs: ctypes.Array[Output]
+
+    @functools.cached_property
+    def pointers(self) -> type[ctypes.Array[TensorPointer]]:
+        """The C type of as many tensors."""
+        return TensorPointer * len(self.names)
 
 
 class Session:
@@ -69,8 +76,24 @@ class Session:
         outputs = [self._output(name) for name in tensor_names]
         return Endpoints(
             names=tuple(tensor_names),
+            dtypes=tuple(map(self._functions.operation_output_type, outputs)),
             outputs=(Output * len(outputs))(*outputs),
         )
+
+    def describe(self, tensor_name: str) -> tuple[int, tuple[int | None, ...] | None]:
+        """A tensor's dtype and shape as far as the graph knows them: None for a free dimension, or for no rank at all.
+
+        Raises:
+            Fault: The graph has no such tensor (INVALID_ARGUMENT).
+        """
+        output = self._output(tensor_name)
+        dtype = self._functions.operation_output_type(output)
+        rank = self._functions.tensor_rank(self._graph, output)
+        if rank < 0:
+            return dtype, None
+        sizes = (ctypes.c_int64 * rank)()
+        self._functions.tensor_shape(self._graph, output, sizes, rank)
+        return dtype, tuple([None if size < 0 else size for size in sizes])
 
     def run(
         self, inputs: Endpoints, values: Sequence[HostTensor], outputs: Endpoints, options: Buffer
@@ -86,28 +109,29 @@ class Session:
             Fault: TensorFlow's own error, or one of the tensors cannot cross the border.
         """
         fed: list[TensorPointer] = []
-        fetched = (TensorPointer * len(outputs.names))()
+        fetched = outputs.pointers()
+        delete = self._functions.delete_tensor
         try:
-            try:
-                fed.extend(map(self._transfer.enter, values))
-                self._functions.session_run(
-                    self._session,
-                    options,
-                    inputs.outputs,
-                    (TensorPointer * len(fed))(*fed),
-                    len(fed),
-                    outputs.outputs,
-                    fetched,
-                    len(fetched),
-                    None,
-                    0,
-                    None,
-                )
-            finally:
-                self._delete(fed)
-            return [self._transfer.leave(pointer) for pointer in fetched]
+            for value in values:
+                fed.append(self._transfer.enter(value))  # noqa: PERF401 - what has entered must be deleted
+            self._functions.session_run(
+                self._session,
+                options,
+                inputs.outputs,
+                inputs.pointers(*fed),
+                len(fed),
+                outputs.outputs,
+                fetched,
+                len(fetched),
+                None,
+                0,
+                None,
+            )
+            return list(map(self._transfer.leave, fetched, outputs.dtypes))
         finally:
-            self._delete(pointer for pointer in fetched if pointer)
+            for pointer in (*fed, *fetched):
+                if pointer:
+                    delete(pointer)
 
     def close(self) -> None:
         """Frees the session and its graph now; no run may be under way."""
@@ -120,12 +144,8 @@ class Session:
         operation = self._functions.graph_operation_by_name(self._graph, name.encode())
         known = operation and index.isdecimal() and int(index) < self._functions.operation_num_outputs(operation)
         if not known:
-            raise Fault(Code.INVALID_ARGUMENT, f"the graph has no tensor {tensor_name!r}, which the signature names")
+            raise Fault(Code.INVALID_ARGUMENT, f"the graph has no tensor {tensor_name!r}")
         return Output(operation, int(index))
-
-    def _delete(self, pointers: Iterable[TensorPointer]) -> None:
-        for pointer in pointers:
-            self._functions.delete_tensor(pointer)
 
 
 def _free(functions: Functions, session: SessionPointer, graph: GraphPointer) -> None:

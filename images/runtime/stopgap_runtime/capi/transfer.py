@@ -50,14 +50,13 @@ class Transfer:
         _expect(tensor.nbytes, elements_in(tensor.shape) * element.itemsize, tensor)
         return self._enter_bytes(tensor, tensor.data)
 
-    def leave(self, pointer: TensorPointer) -> HostTensor:
+    def leave(self, pointer: TensorPointer, dtype: int) -> HostTensor:
         """A copy of TensorFlow's tensor, which stays its caller's to delete.
 
         Raises:
             Fault: Nothing outside of TensorFlow can hold this dtype (UNIMPLEMENTED).
         """
         c = self._functions
-        dtype = c.tensor_type(pointer)
         shape = tuple([c.dim(pointer, axis) for axis in range(c.num_dims(pointer))])
         if dtype in ELEMENT:
             return HostTensor(dtype, shape, self._content(pointer))

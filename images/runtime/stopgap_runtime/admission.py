@@ -1,0 +1,62 @@
+"""What stands before a front desk: who is turned away, and what is written down before it runs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+from .faults import Code, Fault
+from .front_desk import HEALTH, refusal
+from .http11 import Request, Response
+from .quarantine import Fingerprint, Quarantine
+from .scoreboard import Scoreboard
+
+__all__ = ["Desk", "closed", "screened", "written_down"]
+
+Desk = Callable[[Request], Response]
+
+
+def screened(answer: Desk, quarantine: Quarantine) -> Desk:
+    """Turns away what has ended a worker already, without running it."""
+
+    def answer_unless_known(request: Request) -> Response:
+        incident = quarantine.incident_of(request)
+        return answer(request) if incident is None else refusal(request, _in_quarantine(incident))
+
+    return answer_unless_known
+
+
+def written_down(answer: Desk, scoreboard: Scoreboard) -> Desk:
+    """In the retry lane: should the worker end, it is known by which request."""
+
+    def answer_alone(request: Request) -> Response:
+        with scoreboard.run_alone(Fingerprint.of(request)):
+            return answer(request)
+
+    return answer_alone
+
+
+def closed(name: str, why: str, left_s: Callable[[], float]) -> Desk:
+    """In place of a model that is not run for a while: an answer at once, rather than a queue.
+
+    Args:
+        why: As a sentence's second half.
+        left_s: How long that still lasts.
+    """
+
+    def answer(request: Request) -> Response:
+        if request.path == HEALTH:  # else the front would look for other workers, of which there are none
+            return Response(200, {"content-type": "text/plain"}, (b"backing off\n",))
+        seconds = math.ceil(left_s())
+        refused = refusal(request, Fault(Code.UNAVAILABLE, f"{name} is not run for {seconds} s: {why}"))
+        return refused._replace(headers={**refused.headers, "retry-after": str(max(1, seconds))})
+
+    return answer
+
+
+def _in_quarantine(incident: str) -> Fault:
+    return Fault(
+        Code.INVALID_ARGUMENT,
+        f"this request is in quarantine: alone, it ended a worker of the model (incident {incident}); "
+        "`stopgap incidents` says how, `stopgap incidents --release` lets it in again",
+    )

@@ -1,0 +1,31 @@
+"""What a process does first that the parent has forked: it keeps of the parent's what it needs, and ends with it."""
+
+from __future__ import annotations
+
+import os
+import signal
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+from . import kernel
+
+__all__ = ["cut_off"]
+
+_STANDARD_ERROR: Final = 2
+
+
+def cut_off(prints_to: int, *kept: int) -> None:
+    """Reads nothing, prints to a descriptor, has those that are named and no others, and is killed with its parent.
+
+    Those that there are are closed, and not those up to a limit: one from outside may be numbered beyond it.
+    """
+    signal.set_wakeup_fd(-1)
+    kernel.die_with_parent(signal.SIGKILL)
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    os.dup2(prints_to, 1)
+    os.dup2(prints_to, 2)
+    for descriptor in [int(entry.name) for entry in Path("/proc/self/fd").iterdir()]:
+        if descriptor > _STANDARD_ERROR and descriptor not in kept:
+            with suppress(OSError):  # the descriptor that the list itself was read from
+                os.close(descriptor)

@@ -1,0 +1,41 @@
+"""`stopgap resume`: brings deployments back that are down, after a reboot above all."""
+
+from __future__ import annotations
+
+import click
+
+from stopgap.cli.output import print_error, reporter, warn_of_sunset
+from stopgap.engines.choice import Engines
+from stopgap.errors import StopgapError
+from stopgap.recovery import resume as bring_back
+from stopgap.store import Store
+from stopgap.sunset import utc_today
+
+__all__ = ["resume"]
+
+
+@click.command()
+@click.argument("names", nargs=-1, metavar="[NAME…]")
+def resume(names: tuple[str, ...]) -> None:
+    """Bring back what is down, all or the deployments NAME; after a reboot above all.
+
+    Docker brings its containers back by itself; what bubblewrap runs waits for this command.
+    """
+    store = Store.default()
+    engines = Engines(store.folder)
+    wanted = names or tuple(deployment.name for deployment in store.deployments() if not deployment.stopping)
+    if not wanted:
+        click.echo("Nothing is being served.", err=True)
+    failed = False
+    with reporter() as report:
+        for name in wanted:
+            try:
+                was_down = bring_back(name, engines, store, report.progress)
+            except StopgapError as error:  # noqa: PERF203 - the others shall come back all the same
+                print_error(error)
+                failed = True
+            else:
+                click.echo(f"{name} answers again" if was_down else f"{name} was not down")
+                warn_of_sunset(name, store.deployment(name).until, utc_today())
+    if failed:
+        raise click.exceptions.Exit(1)

@@ -1,0 +1,104 @@
+"""The gRPC listener's routes: which cluster a request goes to, and what is said to one that none of them can take.
+
+A request is routed by what the listener has read out of its `model_spec`. The texts are TF Serving's own
+(server_core.cc, basic_manager.cc, get_model_status_impl.cc at 1.15); Envoy percent-encodes them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from stopgap.front.descriptor import methods
+from stopgap.front.routes import answer, route_configuration, to_model
+from stopgap.front.settings import Upstream
+
+__all__ = ["FIELD_EXTRACTION", "MODEL_NAME", "MODEL_VERSION", "grpc_routes"]
+
+# The filter that reads fields, which is also where it puts them, and the two that it reads.
+FIELD_EXTRACTION = "envoy.filters.http.grpc_field_extraction"
+MODEL_NAME = "model_spec.name"
+MODEL_VERSION = "model_spec.version.value"
+
+# In HTTP's words; the listener's replies have the table by which they become gRPC's.
+_INVALID_ARGUMENT = 400
+_NOT_FOUND = 404
+_UNIMPLEMENTED = 501
+
+_GET_MODEL_STATUS = "/tensorflow.serving.ModelService/GetModelStatus"
+
+
+def grpc_routes(name: str, upstreams: Iterable[Upstream]) -> dict[str, Any]:
+    """The `envoy.config.route.v3.RouteConfiguration` of the gRPC listener."""
+    return route_configuration(
+        name,
+        [
+            *(_to_model(upstream) for upstream in upstreams),
+            *(_unknown_version(method) for method in methods()),
+            *(_unknown_model(method) for method in methods()),
+            *(_no_model(method) for method in methods()),
+            _unknown_method(),
+            _not_grpc(),
+        ],
+    )
+
+
+def _to_model(upstream: Upstream) -> dict[str, Any]:
+    named = {"prefix": "/", "grpc": {}, "dynamic_metadata": [_read(MODEL_NAME, {"exact": upstream.name})]}
+    # The caller's deadline holds, however long: the largest grpc-timeout that is honoured is told by a 0.
+    return to_model(upstream, named, max_stream_duration={"grpc_timeout_header_max": "0s"})
+
+
+def _unknown_version(method: str) -> dict[str, Any]:
+    """Of an unknown model: a known one's worker tells of its versions itself.
+
+    None for version 0 either: on the wire its wrapper is empty, and nothing is read.
+    """
+    name, version = _written(MODEL_NAME), _written(MODEL_VERSION)
+    text = (
+        f"Could not find version {version} of model {name}"
+        if method == _GET_MODEL_STATUS
+        else f"Servable not found for request: Specific({name}, {version})"
+    )
+    return answer(_asks(method, MODEL_NAME, MODEL_VERSION), _NOT_FOUND, text)
+
+
+def _unknown_model(method: str) -> dict[str, Any]:
+    name = _written(MODEL_NAME)
+    text = (
+        f"Could not find any versions of model {name}"
+        if method == _GET_MODEL_STATUS
+        else f"Servable not found for request: Latest({name})"
+    )
+    return answer(_asks(method, MODEL_NAME), _NOT_FOUND, text)
+
+
+def _no_model(method: str) -> dict[str, Any]:
+    return answer(_asks(method), _INVALID_ARGUMENT, "Missing ModelSpec")
+
+
+def _unknown_method() -> dict[str, Any]:
+    return answer({"prefix": "/", "grpc": {}}, _UNIMPLEMENTED, "stopgap does not serve this method")
+
+
+def _not_grpc() -> dict[str, Any]:
+    text = "This address speaks gRPC: TensorFlow Serving's PredictionService and ModelService.\n"
+    # What gRPC's specification asks for where the content type is not application/grpc.
+    return answer({"prefix": "/"}, 415, text)
+
+
+def _asks(method: str, *fields: str) -> dict[str, Any]:
+    """A RouteMatch on the method, and on fields that say something."""
+    something = {"safe_regex": {"regex": "(?s).+"}}
+    return {"path": method, "grpc": {}, "dynamic_metadata": [_read(field, something) for field in fields]}
+
+
+def _read(field: str, match: dict[str, Any]) -> dict[str, Any]:
+    """A MetadataMatcher on a field of the message."""
+    values = {"list_match": {"one_of": {"string_match": match}}}
+    return {"filter": FIELD_EXTRACTION, "path": [{"key": field}], "value": values}
+
+
+def _written(field: str) -> str:
+    """The field in Envoy's format, its first 1024 bytes."""
+    return f'%CEL(metadata.filter_metadata["{FIELD_EXTRACTION}"]["{field}"][0]):1024%'

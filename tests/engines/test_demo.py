@@ -1,0 +1,50 @@
+"""`make demo`, from a fresh copy of the sources to a prediction: what a newcomer types first."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+
+import pytest
+
+from tests.unprivileged import ROOT, unprivileged_user
+
+pytestmark = pytest.mark.slow
+
+TIMEOUT_S = 900  # everything is installed, TensorFlow 2 among it
+LAST_WORDS = "The legacy model answers as it did in TensorFlow 1.15."
+
+
+def test_the_demo_works_on_this_engine(engine: str) -> None:
+    done = subprocess.run(
+        ["make", "demo"],
+        cwd=ROOT,
+        env={**os.environ, "ENGINE": engine},
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT_S,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Op type not registered 'Resampler'" in done.stdout
+    assert f'"engine": "{engine}"' in done.stdout
+    assert LAST_WORDS in done.stdout
+
+
+@pytest.mark.bubblewrap
+def test_a_user_without_rights_needs_nothing_else() -> None:
+    """From a fresh copy: an environment of the user's own, the bundle, the roots, and the demo without Docker."""
+    with unprivileged_user() as person:
+        own = {name: value for name, value in os.environ.items() if name.startswith("PIP_")}
+        done = person.run(
+            "make",
+            "-C",
+            person.tree,
+            "demo",
+            timeout_s=TIMEOUT_S,
+            environment={"PIP_NO_INDEX": "", "PIP_FIND_LINKS": "", **own, "ENGINE": "bubblewrap"},
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        assert '"engine": "bubblewrap"' in done.stdout
+        assert LAST_WORDS in done.stdout

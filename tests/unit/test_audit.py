@@ -1,0 +1,161 @@
+"""What an audit makes of what it is told, which a sandbox may have forged."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from stopgap.audit import promised
+from stopgap.audit.bubblewrap_settings import OF_BUBBLEWRAP
+from stopgap.audit.docker_settings import OF_DOCKER
+from stopgap.audit.effects import EFFECTS, EXHAUSTION, Effect, Finding, judged, judged_effect, judged_exhaustion
+from stopgap.audit.examination import settings_of
+from stopgap.audit.lines import PROMISES, ROWS, Status, Wall, broken
+from stopgap.audit.probe import ask_exhaustion, ask_probe
+from stopgap.audit.process_settings import OF_PROCESSES
+from stopgap.containment.promises import LIVES
+from stopgap.errors import SandboxError
+from stopgap_runtime import attempts
+
+DOCKER = Wall("docker", "docker")
+ROOT = Wall("root", "groups")
+HOLDS_HERE = Effect("tcp", "connect", promised.NETWORK)
+FILTER_ALONE = Effect("vsock", "make a socket", promised.SOCKETS_WITHIN)
+NOT_THE_FILTERS = Effect("groups", "be in a group", promised.OWN_GROUPS, filtered=False)
+
+
+def finding(effect: Effect, *, confined: bool, refused: bool) -> Finding:
+    return Finding(effect.name, confined, refused, "EPERM" if refused else "it worked")
+
+
+def test_the_runtime_tries_exactly_what_is_judged() -> None:
+    assert [attempt.name for attempt in attempts.BREAK_OUTS] == [effect.name for effect in EFFECTS]
+    assert [attempt.name for attempt in attempts.EXHAUSTION] == [effect.name for effect in EXHAUSTION]
+
+
+def test_every_line_is_held_against_a_promise_that_there_is() -> None:
+    settings = (*OF_DOCKER, *OF_BUBBLEWRAP, *OF_PROCESSES)
+    named = {each.promise for each in (*EFFECTS, *EXHAUSTION)} | {each.promise for each in settings}
+    assert named <= PROMISES.keys()
+
+
+def test_every_wall_and_limit_has_a_line() -> None:
+    """But for one, which nothing could try without being told what is installed on the host."""
+    tried = {each.promise for each in (*EFFECTS, *EXHAUSTION)} | {each.promise for each in (*OF_DOCKER, *OF_PROCESSES)}
+    untried = [row.what for row in ROWS if row not in LIVES and row.what not in tried | {promised.ALONE}]
+    assert untried == ["It sees no programs of the host's"]
+
+
+@pytest.mark.parametrize("engine", ["docker", "bubblewrap"])
+def test_no_two_lines_of_a_kind_have_one_name(engine: str) -> None:
+    names = [each.name for each in settings_of(engine)]
+    assert len(set(names)) == len(names)
+    assert len({each.name for each in (*EFFECTS, *EXHAUSTION)}) == len(EFFECTS) + len(EXHAUSTION)
+
+
+@pytest.mark.parametrize(
+    ("effect", "wall", "confined", "bare", "status", "by"),
+    [
+        (HOLDS_HERE, DOCKER, True, True, Status.HELD, "the wall"),
+        (HOLDS_HERE, DOCKER, True, False, Status.BROKEN, "a worker's filter alone"),
+        (HOLDS_HERE, DOCKER, False, True, Status.BROKEN, ""),
+        (HOLDS_HERE, DOCKER, False, False, Status.BROKEN, ""),
+        (FILTER_ALONE, ROOT, True, True, Status.HELD, "the wall"),
+        (FILTER_ALONE, ROOT, True, False, Status.HELD, "a worker's filter alone"),
+        (FILTER_ALONE, ROOT, False, False, Status.BROKEN, ""),
+        (NOT_THE_FILTERS, Wall("user", "scope"), False, False, Status.NOT_PROMISED, ""),
+        (NOT_THE_FILTERS, ROOT, False, False, Status.BROKEN, ""),
+    ],
+)
+def test_what_two_findings_mean(  # noqa: PLR0917 - the columns of a table
+    effect: Effect, wall: Wall, confined: bool, bare: bool, status: Status, by: str
+) -> None:
+    line = judged_effect(
+        effect, finding(effect, confined=True, refused=confined), finding(effect, confined=False, refused=bare), wall
+    )
+    assert (line.status, line.by) == (status, by)
+
+
+def test_what_a_probe_does_not_say_is_broken() -> None:
+    assert len(broken(judged([], DOCKER))) == len(EFFECTS)
+    lines = list(judged_exhaustion([], ["memory"], "no room", DOCKER))
+    assert broken(lines) == ("effect memory",)
+    assert {line.status for line in lines if line.name != "memory"} == {Status.NOT_TRIED}
+
+
+@contextmanager
+def saying(answer: bytes, folder: Path) -> Iterator[Path]:
+    """A sandbox's socket behind which somebody says that, whatever is asked."""
+    path = folder / "control.sock"
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen()
+
+        def say() -> None:
+            caller, _ = listener.accept()
+            with caller:
+                caller.recv(1)
+                caller.sendall(answer)
+
+        speaker = threading.Thread(target=say)
+        speaker.start()
+        yield path
+        speaker.join()
+
+
+def told(**changes: object) -> dict[str, object]:
+    return {"attempt": "tcp", "confined": True, "refused": True, "said": "EPERM", **changes}
+
+
+def test_a_finding_is_read_and_cannot_move_a_cursor(tmp_path: Path) -> None:
+    with saying(json.dumps(told(said="\x1b[2Jall is well\n" + "x" * 500)).encode() + b"\n", tmp_path) as control:
+        (found,) = ask_probe(control, "stn")
+    assert (found.attempt, found.confined, found.refused) == ("tcp", True, True)
+    assert found.said.isprintable()
+    assert len(found.said) < 300
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"all is well\n",
+        b"[]\n",
+        b"\xff\xfe\n",
+        b"[" * 100_000,
+        json.dumps(told(attempt="of another kind")).encode(),
+        json.dumps(told(attempt=["tcp"])).encode(),
+        json.dumps(told(confined="yes")).encode(),
+        json.dumps(told(refused=1)).encode(),
+        json.dumps(told(said=None)).encode(),
+        json.dumps({"attempt": "tcp"}).encode(),
+        b"\n".join([json.dumps(told()).encode()] * 2),
+    ],
+    ids=range(11),
+)
+def test_what_no_probe_says_is_told_as_forged(answer: bytes, tmp_path: Path) -> None:
+    with saying(answer, tmp_path) as control, pytest.raises(SandboxError, match="is not what the runtime says"):
+        ask_probe(control, "stn")
+
+
+def test_who_says_nothing_is_not_held_to_be_sound(tmp_path: Path) -> None:
+    with saying(b"", tmp_path) as control, pytest.raises(SandboxError, match="being audited already"):
+        ask_probe(control, "stn")
+
+
+def test_a_twin_may_break_and_say_nothing(tmp_path: Path) -> None:
+    with saying(b"", tmp_path) as control:
+        assert ask_exhaustion(control, "stn") == ()
+
+
+def test_a_link_in_a_sockets_place_is_not_followed(tmp_path: Path) -> None:
+    with saying(b"", tmp_path) as control:
+        link = tmp_path / "link"
+        link.symlink_to(control)
+        with pytest.raises(SandboxError, match="does not let itself be audited"):
+            ask_probe(link, "stn")
+        ask_exhaustion(control, "stn")
