@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from stopgap.containment.specs import FrontSpec, front_container, front_memory_mib
-from stopgap.engines.choice import option_for
+from stopgap.engines.choice import Engines, option_for
 from stopgap.engines.protocol import Engine, Observed, State
 from stopgap.errors import FrontError
 from stopgap.front.admin import Admin, Applied
@@ -20,7 +20,7 @@ from stopgap.settings import Address
 from stopgap.store import Deployment, Store
 from stopgap.sunset import last_moment
 
-__all__ = ["Fronts", "Step", "decide"]
+__all__ = ["Fronts", "Step", "close_abandoned", "decide"]
 
 LOG_TAIL = 20
 STOP_TIMEOUT_S = 5
@@ -126,7 +126,7 @@ class Fronts:
 
     def close_if_empty(self, port: int) -> None:
         """Ends the front that nobody is behind: neither one who is leaving, nor one who is about to join."""
-        if any(other.front.grpc_port == port for other in self.store.deployments()) or self.store.has_sandboxes(port):
+        if is_needed(port, self.store):
             return
         container = front_container(port)
         observed = self.engine.observe(container)
@@ -209,6 +209,26 @@ class Fronts:
 
     def _on_host_network(self) -> bool:
         return self.engine.limits().shares_host_network
+
+
+def close_abandoned(engines: Engines, store: Store) -> None:
+    """Ends the fronts that nobody is behind: a `stop` that was killed had forgotten its model, and not yet closed them.
+
+    The labels are the truth; where the kill came between the container and its folder, the folder is there alone.
+    """
+    answering = engines.answering()
+    wanted = {"stopgap.role": "front", "stopgap.state": str(store.folder)}
+    labelled = (labels for engine in answering for labels in engine.labelled(wanted))
+    ports = {int(labels["stopgap.name"]) for labels in labelled} | store.front_ports()
+    for port in sorted(port for port in ports if not is_needed(port, store)):
+        with store.locked_front(port):
+            for engine in answering:
+                Fronts(engine, store).close_if_empty(port)
+
+
+def is_needed(port: int, store: Store) -> bool:
+    """Whether there is a model behind the front at that port, or a sandbox whose model is about to join it."""
+    return any(each.front.grpc_port == port for each in store.deployments()) or store.has_sandboxes(port)
 
 
 def upstream_of(model: Deployment) -> Upstream:

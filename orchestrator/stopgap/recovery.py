@@ -13,6 +13,7 @@ from stopgap.containment.specs import front_container, sandbox_container
 from stopgap.engines.choice import Engines
 from stopgap.engines.protocol import Engine, State
 from stopgap.errors import DeploymentError, EngineError, SandboxError
+from stopgap.fronts import close_abandoned
 from stopgap.progress import Progress
 from stopgap.store import Deployment, Store
 from stopgap.sunset import days_left, utc_today, way_out
@@ -31,14 +32,17 @@ BROUGHT_BACK_WHEN_ASKED = frozenset({State.LOST, State.HALTED, State.EXITED})
 
 
 def recover(engines: Engines, store: Store, say: Say) -> None:
-    """Starts again what has lost what kept it; whatever another stopgap is at work on is left to that one.
+    """Starts again what has lost what kept it, and ends the fronts that nobody is behind any more.
 
-    A container of an engine that keeps its own is never lost, and one that ended with the machine waits for `resume`.
+    Whatever another stopgap is at work on is left to that one. A container of an engine that keeps its own is never
+    lost, and one that ended with the machine waits for `resume`.
     """
     for deployment in store.deployments():
         with contextlib.suppress(EngineError, DeploymentError):
             for container in bring_back(deployment, engines, store, BROUGHT_BACK_BY_ANY_COMMAND):
                 say(f"{container} had lost what keeps it, and is being started again")
+    with contextlib.suppress(EngineError, DeploymentError):
+        close_abandoned(engines, store)
 
 
 def revive(deployment: Deployment, engines: Engines, store: Store, progress: Progress) -> None:

@@ -234,6 +234,10 @@ class Store:
         """Whether there is any front's folder: it is made before the first container."""
         return any((self.folder / "fronts").glob("*"))
 
+    def front_ports(self) -> set[int]:
+        """Of all fronts that have a folder."""
+        return {int(folder.name) for folder in (self.folder / "fronts").glob("[0-9]*")}
+
     def has_sandboxes(self, grpc_port: int) -> bool:
         """Whether any sandbox has its folder there: also one that is only being started."""
         folder = self.front_folder(grpc_port) / "sandboxes"

@@ -9,6 +9,7 @@ import os
 import random
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -24,6 +25,13 @@ pytestmark = pytest.mark.slow
 RESAMPLER = ZOO / "stn_affine_resampler"
 INSTANTS = 4
 BACK_WITHIN_S = 20.0
+KILLED_BEFORE_CLOSING = """
+import os, signal
+from stopgap.cli.main import main
+from stopgap.fronts import Fronts
+Fronts.close_if_empty = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+main()
+"""
 
 
 def shares(seed: int) -> Iterator[float]:
@@ -87,6 +95,18 @@ def test_stop_is_killed(stopgap: Program) -> None:
         stopgap.serve(RESAMPLER, "stn")
         killed_after(stopgap.start("stop", "stn"), share * whole_s)
         assert_goes_on(stopgap)
+
+
+def test_stop_is_killed_between_its_model_and_its_front(stopgap: Program) -> None:
+    """Then nothing names the front any more, and the next command ends it all the same."""
+    stopgap.serve(RESAMPLER, "stn")
+    killed = subprocess.run(
+        [sys.executable, "-c", KILLED_BEFORE_CLOSING, "stop", "stn"], env=stopgap.environment(), check=False
+    )
+    assert killed.returncode == -signal.SIGKILL
+    assert front_container(stopgap.port) in stopgap.leftovers()
+    assert not list(stopgap.state.glob("deployments/*"))
+    assert_goes_on(stopgap)
 
 
 @pytest.mark.parametrize("victim", ["sandbox", "front"])
