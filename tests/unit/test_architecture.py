@@ -43,6 +43,7 @@ FLOORS = {
     "one thing each": {
         "advisories",
         "bundle_rows",
+        "comparison",
         "digests",
         "elf",
         "fingerprints",

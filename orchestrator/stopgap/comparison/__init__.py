@@ -1,0 +1,1 @@
+"""Judging a legacy model's answers against its successor's. Nobody is asked anything here, and nothing is started."""
