@@ -92,6 +92,7 @@ def serve(
             max_message_mib=wanted.max_message_mib,
             signatures=wanted.signatures,
             tensors_allowed=wanted.tensors_allowed,
+            requests_kept=wanted.requests_kept,
             isolation=isolation,
         )
         undo.put("removing the sandbox", lambda: take_back(spec.container, engine, store))
@@ -217,6 +218,7 @@ def deployed(wanted: ServeSettings, spec: SandboxSpec, ready: Ready, engine: Eng
         created=utc_now(),
         signatures=wanted.signatures,
         tensors_allowed=wanted.tensors_allowed,
+        requests_kept=wanted.requests_kept,
         shared=wanted.shared,
     )
 

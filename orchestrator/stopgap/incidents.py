@@ -19,7 +19,16 @@ from stopgap.errors import SandboxError
 from stopgap.printable import printable
 from stopgap.store import Deployment, Store
 
-__all__ = ["Incident", "WorkersState", "ask_workers_state", "checked", "exchanged", "forged", "release_quarantine"]
+__all__ = [
+    "Incident",
+    "WorkersState",
+    "ask_bytes",
+    "ask_workers_state",
+    "checked",
+    "exchanged",
+    "forged",
+    "release_quarantine",
+]
 
 TIMEOUT_S = 5.0
 LARGEST_ANSWER = 1 << 20
@@ -105,16 +114,8 @@ def release_quarantine(deployment: Deployment, store: Store) -> int:
 
 
 def ask(deployment: Deployment, store: Store, question: bytes) -> dict[str, Any]:
-    path = store.sandbox_folder(deployment.front.grpc_port, deployment.name) / CONTROL_SOCKET
     try:
-        answer = exchanged(path, question)
-    except OSError as error:
-        raise SandboxError(
-            f"The sandbox of {deployment.name} does not answer: {error.strerror or error}.",
-            f"See how it is: stopgap status {deployment.name}",
-        ) from error
-    try:
-        told = json.loads(answer)
+        told = json.loads(ask_bytes(deployment, store, question))
     except (ValueError, RecursionError) as error:
         raise forged(deployment.name) from error
     if not isinstance(told, dict):
@@ -122,7 +123,23 @@ def ask(deployment: Deployment, store: Store, question: bytes) -> dict[str, Any]
     return told
 
 
-def exchanged(path: Path, question: bytes, timeout_s: float = TIMEOUT_S) -> bytes:
+def ask_bytes(deployment: Deployment, store: Store, question: bytes, largest: int = LARGEST_ANSWER) -> bytes:
+    """What the sandbox's parent says to one letter.
+
+    Raises:
+        SandboxError: Nobody answers, or not within time and bounds.
+    """
+    path = store.sandbox_folder(deployment.front.grpc_port, deployment.name) / CONTROL_SOCKET
+    try:
+        return exchanged(path, question, largest=largest)
+    except OSError as error:
+        raise SandboxError(
+            f"The sandbox of {deployment.name} does not answer: {error.strerror or error}.",
+            f"See how it is: stopgap status {deployment.name}",
+        ) from error
+
+
+def exchanged(path: Path, question: bytes, timeout_s: float = TIMEOUT_S, *, largest: int = LARGEST_ANSWER) -> bytes:
     """One question and the whole answer, within a time. No link is followed: the sandbox might have made it.
 
     Raises:
@@ -140,7 +157,7 @@ def exchanged(path: Path, question: bytes, timeout_s: float = TIMEOUT_S) -> byte
             answer = bytearray()
             while piece := stream.recv(LARGEST_ANSWER):
                 answer += piece
-                if len(answer) > LARGEST_ANSWER or time.monotonic() > until:
+                if len(answer) > largest or time.monotonic() > until:
                     raise OSError("it does not come to an end")
             return bytes(answer)
     finally:

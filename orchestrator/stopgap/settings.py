@@ -218,6 +218,7 @@ class ServeSettings:
         reason: Why that is later than what was agreed upon.
         signatures: Given ones, beside the model's own or in their place; see `overlay`.
         tensors_allowed: Whether a request may name the graph's own tensors; it widens what callers can touch.
+        requests_kept: Whether the sandbox keeps the request that has ended a worker alone, to be looked at.
         shared: Whether it was started for whoever loads the model, and ends with the last of them.
         isolation: How hard the sandbox's wall is to be; empty for its engine's own.
     """
@@ -235,6 +236,7 @@ class ServeSettings:
     max_message_mib: int = 128
     signatures: GivenSignatures = field(default_factory=dict)
     tensors_allowed: bool = False
+    requests_kept: bool = False
     shared: bool = False
     isolation: str = ""
 

@@ -49,6 +49,7 @@ class Deployment:
         sunset: The model's own: when it is read, what was agreed upon since, under whatever name, is in it.
         signatures: Those that were given beside the model's own, or in their place.
         tensors_allowed: Whether a request may name the graph's own tensors.
+        requests_kept: Whether the request that has ended a worker alone may be looked at.
         shared: It was started for whoever loads the model, and ends with the last of them.
         stopping: Its route is gone; what is left of it is being taken away.
     """
@@ -72,6 +73,7 @@ class Deployment:
     created: datetime
     signatures: GivenSignatures = field(default_factory=dict)
     tensors_allowed: bool = False
+    requests_kept: bool = False
     shared: bool = False
     stopping: bool = False
 

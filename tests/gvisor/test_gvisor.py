@@ -19,6 +19,7 @@ from stopgap.settings import Limits, Timeouts
 from tests import zoo
 from tests.backstage import api
 from tests.engines.test_containment import ATTEMPTS
+from tests.engines.test_quarantine import assert_poison_is_kept
 from tests.hostile import attack
 from tests.load import until
 from tests.stopgap_program import Program, program_in
@@ -34,7 +35,9 @@ PATIENCE_S = 30.0
 @pytest.fixture(scope="module")
 def stopgap(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Program]:
     with program_in(tmp_path_factory.mktemp("gvisor")) as program:
-        program.serve(MODEL, "stn", "--memory", str(MEMORY_MIB), "--cpus", "1", "--isolation", "gvisor")
+        program.serve(
+            MODEL, "stn", "--memory", str(MEMORY_MIB), "--cpus", "1", "--isolation", "gvisor", "--keep-requests"
+        )
         yield program
 
 
@@ -53,6 +56,10 @@ def test_status_names_the_wall(stopgap: Program) -> None:
     seen = stopgap.status("stn")
     assert (seen["engine"], seen["isolation"], seen["state"]) == ("docker", "gvisor", "serving")
     assert 20 < seen["memory_mib"] < MEMORY_MIB
+
+
+def test_a_request_that_ended_a_worker_comes_out_through_the_wall(stopgap: Program, tmp_path: Path) -> None:
+    assert_poison_is_kept(stopgap, "stn", tmp_path)
 
 
 def test_another_model_joins_the_front_behind_another_wall(stopgap: Program) -> None:

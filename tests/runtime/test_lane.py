@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 from stopgap.client.tensors import to_proto
+from stopgap.kept_requests import KeptRequest, read
 from stopgap_protos.serving_pb2 import PredictRequest
 from stopgap_protos.tensor_pb2 import DataType
 
@@ -45,6 +46,16 @@ def lane(served: Runtime) -> Socket:
 
 def told(served: Runtime, question: bytes = b"s") -> dict[str, Any]:
     """What the parent says of itself."""
+    said: dict[str, Any] = json.loads(answer_to(served, question))
+    return said
+
+
+def kept(served: Runtime) -> list[KeptRequest]:
+    """The requests that it hands over."""
+    return list(read(answer_to(served, b"k")))
+
+
+def answer_to(served: Runtime, question: bytes) -> bytes:
     with socket.socket(socket.AF_UNIX) as stream:
         stream.settimeout(10)
         stream.connect(str(served.sockets / "control.sock"))
@@ -52,8 +63,7 @@ def told(served: Runtime, question: bytes = b"s") -> dict[str, Any]:
         answer = bytearray()
         while piece := stream.recv(1 << 16):
             answer += piece
-    said: dict[str, Any] = json.loads(answer)
-    return said
+    return bytes(answer)
 
 
 def outcome(where: Socket, request: PredictRequest) -> Answer | None:
@@ -131,6 +141,42 @@ def test_what_is_in_quarantine_is_let_in_again_by_hand(legacy_bundle: Path, tmp_
         assert told(served, b"r") == {"released": 1}
         assert told(served)["quarantined"] == 0
         assert outcome(served.worker(), POISON) is None
+
+
+def test_the_request_itself_is_kept_where_that_is_allowed(legacy_bundle: Path, tmp_path: Path) -> None:
+    with runtime(legacy_bundle, STN, tmp_path, "--keep-requests", name="stn") as served:
+        assert kept(served) == []
+        assert lane(served).predict(image()).code == OK
+        assert kept(served) == [], "it has ended nobody"
+        assert outcome(lane(served), POISON) is None
+        wait_for(lambda: told(served)["quarantined"] == 1, 5)
+        (request,) = kept(served)
+        (incident,) = told(served)["incidents"]
+        assert request.incident == incident["incident"]
+        assert request.path == "/tensorflow.serving.PredictionService/Predict"
+        assert request.content == POISON.SerializeToString()
+        assert request.file_name == f"{request.incident}.pb"
+
+
+def test_of_the_requests_that_are_kept_the_newest_stay_whatever_the_worker_is(
+    legacy_bundle: Path, tmp_path: Path
+) -> None:
+    """After the fourth death the lane's worker is a program of its own."""
+    poisons = [image(IMAGE[:0]) for _ in range(6)]
+    for number, poison in enumerate(poisons):
+        poison.MergeFromString(bytes([0xF8, 0x3F, number]))  # a field that nobody knows: each is another request
+    with runtime(legacy_bundle, STN, tmp_path, "--keep-requests", name="stn") as served:
+        for number, poison in enumerate(poisons):
+            assert outcome(lane(served), poison) is None
+            wait_for(lambda number=number: told(served)["quarantined"] == number + 1, 5)  # type: ignore[misc]
+        assert [request.content for request in kept(served)] == [each.SerializeToString() for each in poisons[-4:]]
+
+
+def test_nothing_is_kept_where_nobody_has_allowed_it(legacy_bundle: Path, tmp_path: Path) -> None:
+    with runtime(legacy_bundle, STN, tmp_path, name="stn") as served:
+        assert outcome(lane(served), POISON) is None
+        wait_for(lambda: told(served)["quarantined"] == 1, 5)
+        assert kept(served) == []
 
 
 def test_a_request_beside_which_others_ran_is_not_convicted(legacy_bundle: Path, tmp_path: Path) -> None:

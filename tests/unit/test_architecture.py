@@ -26,7 +26,7 @@ FLOORS = {
     "the command line": {"cli"},
     "what people import": {"api"},
     "what is wanted": {"audit", "deployment", "doctor", "extension", "recovery", "verification"},
-    "what is there": {"conditions", "fronts", "incidents", "metrics", "readiness"},
+    "what is there": {"conditions", "fronts", "incidents", "kept_requests", "metrics", "readiness"},
     "what starts containers": {"engines"},
     "what they are made of": {
         "images",

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from .faults import Code, Fault
 from .front_desk import HEALTH, refusal
 from .http11 import Request, Response
+from .keepsake import Keepsake
 from .quarantine import Fingerprint, Quarantine
 from .scoreboard import Scoreboard
 
@@ -26,10 +27,16 @@ def screened(answer: Desk, quarantine: Quarantine) -> Desk:
     return answer_unless_known
 
 
-def written_down(answer: Desk, scoreboard: Scoreboard) -> Desk:
-    """In the retry lane: should the worker end, it is known by which request."""
+def written_down(answer: Desk, scoreboard: Scoreboard, keepsake: Keepsake | None) -> Desk:
+    """In the retry lane: should the worker end, it is known by which request.
+
+    Args:
+        keepsake: Where the request itself is kept, if it may be.
+    """
 
     def answer_alone(request: Request) -> Response:
+        if keepsake is not None:
+            keepsake.put(request)
         with scoreboard.run_alone(Fingerprint.of(request)):
             return answer(request)
 

@@ -14,6 +14,7 @@ from typing import Final, NoReturn
 
 from . import kernel
 from .capi import TensorFlow
+from .keepsake import Keepsake
 from .quarantine import Quarantine
 from .scoreboard import Scoreboard
 from .settings import parse_serve, without_descriptors
@@ -46,7 +47,7 @@ def work_executed(parser: argparse.ArgumentParser, arguments: list[str]) -> NoRe
     own, rest = parser.parse_known_args(arguments)
     kernel.make_undumpable()
     settings = parse_serve(argparse.ArgumentParser(prog=parser.prog), rest)
-    listener, control, scoreboard, quarantine = map(int, own.descriptors.split(","))
+    listener, control, scoreboard, quarantine, *keepsake = map(int, own.descriptors.split(","))
     work(
         Inheritance(
             own.called,
@@ -58,5 +59,6 @@ def work_executed(parser: argparse.ArgumentParser, arguments: list[str]) -> NoRe
             control=control,
             warm_up=own.warm_up,
             alone=own.alone,
+            keepsake=Keepsake(keepsake[0]) if keepsake else None,
         )
     )

@@ -9,11 +9,13 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
+from .keepsake import Keepsake
 from .quarantine import Fingerprint
 
 __all__ = ["Incident", "Incidents", "Kind"]
 
 _KEPT: Final = 50
+_REQUESTS_KEPT: Final = 4
 _LAST_LINES: Final = 5
 _LONGEST_LINE: Final = 200
 
@@ -72,6 +74,7 @@ class Incidents:
 
     def __init__(self) -> None:
         self._newest: deque[Incident] = deque(maxlen=_KEPT)
+        self._kept: deque[tuple[str, Keepsake]] = deque()
         self.counts = dict.fromkeys(Kind, 0)
 
     def record(
@@ -89,6 +92,17 @@ class Incidents:
         self._newest.append(incident)
         self.counts[kind] += 1
         return incident
+
+    def keep(self, incident: Incident, keepsake: Keepsake) -> None:
+        """Has the request beside its incident, in place of the oldest where there are many."""
+        self._kept.append((incident.name, keepsake))
+        if len(self._kept) > _REQUESTS_KEPT:
+            self._kept.popleft()[1].close()
+
+    @property
+    def kept(self) -> tuple[tuple[str, Keepsake], ...]:
+        """Incidents' names and the requests that have been kept of them, the oldest first."""
+        return tuple(self._kept)
 
     def written(self) -> list[dict[str, Any]]:
         """The oldest first."""

@@ -22,9 +22,11 @@ from .announcement import Announcement, DescriptorAnnouncement, FileAnnouncement
 from .back_off import BackOff
 from .capi import TensorFlow
 from .control import Control
-from .incidents import Incidents, Kind
+from .errand import Errand
+from .incidents import Incident, Incidents, Kind
+from .keepsake import hand_over
 from .listener import Listener
-from .probe import Probe, Task, break_outs, exhaustion
+from .probe import Task, break_outs, exhaustion
 from .quarantine import Fingerprint, Quarantine
 from .settings import ServeSettings
 from .worker_process import Death, WorkerProcess
@@ -34,6 +36,8 @@ __all__ = ["EXIT_LOAD_FAILED", "Parent"]
 EXIT_LOAD_FAILED: Final = 3
 _TICK_S: Final = 0.05
 _LANE_IDLE_S: Final = 60.0
+_AUDIT_LIMIT_S: Final = 90.0
+_HAND_OVER_LIMIT_S: Final = 10.0
 LANE: Final = "lane"
 CONTROL: Final = "control"
 
@@ -52,7 +56,8 @@ class Parent:
         self._draining = False
         self._incidents = Incidents()
         self._back_off = BackOff(settings.most_deaths_a_minute)
-        self._probe = Probe()
+        self._probe = Errand(_AUDIT_LIMIT_S)
+        self._hand_over = Errand(_HAND_OVER_LIMIT_S)
 
     def run(self) -> int:
         """Keeps the workers until SIGTERM, or until the model turns out not to load; gives the exit code."""
@@ -64,7 +69,7 @@ class Parent:
         self._control = Control(
             self._listener_of(CONTROL, handed_in[-1:]),
             answers={b"s": self._state, b"r": self._release},
-            takers={b"a": self._let_probe, b"x": self._let_exhaust},
+            takers={b"a": self._let_probe, b"x": self._let_exhaust, b"k": self._let_hand_over},
         )
         self._tensorflow = TensorFlow.load(self._settings.bundle)
         self._lane = self._place(LANE, self._listener_of(LANE, handed_in[-2:-1]), alone=True)
@@ -94,7 +99,8 @@ class Parent:
             self._wait()
             for place in self._places:
                 place.kill_if_late()
-            self._probe.kill_if_late()
+            for errand in (self._probe, self._hand_over):
+                errand.kill_if_late()
             if not self._reap():
                 return EXIT_LOAD_FAILED
 
@@ -140,7 +146,8 @@ class Parent:
 
     def _reap(self) -> bool:
         """Buries the dead; False when the model turned out not to load and never did before."""
-        self._probe.reap()
+        for errand in (self._probe, self._hand_over):
+            errand.reap()
         for place in self._places:
             if not place.alive:
                 continue
@@ -163,17 +170,20 @@ class Parent:
         kind = Kind.STATE_LOST if place.changes_state else Kind.DIED
         if death.alone is not None:
             kind = Kind.QUARANTINED
-        self._record(kind, place.name, death.cause, death.alone, death.lines)
+        incident = self._record(kind, place.name, death.cause, death.alone, death.lines)
+        if death.keepsake is not None:
+            self._incidents.keep(incident, death.keepsake)
         if self._back_off.note_death():
             self._record(Kind.BACKING_OFF, place.name, f"not run for {self._back_off.left_s:.0f} s", None, ())
 
     def _record(
         self, kind: Kind, worker: str, cause: str, fingerprint: Fingerprint | None, lines: Sequence[str]
-    ) -> None:
+    ) -> Incident:
         incident = self._incidents.record(kind, worker, cause, fingerprint=fingerprint, lines=lines)
         if fingerprint is not None:
             self._quarantine.add(fingerprint, incident.name)
         _say(f"incident {incident.name}: {kind.value}: {cause}")
+        return incident
 
     def _state(self) -> Mapping[str, Any]:
         """What the orchestrator can ask: how the workers are, and what has gone wrong."""
@@ -208,6 +218,15 @@ class Parent:
             return
         _say(what)
         self._probe.start(task, listener)
+
+    def _let_hand_over(self, listener: socket.socket) -> None:
+        """The requests that have been kept; who asks while another is being told gets none."""
+        self._hand_over.reap()
+        if self._hand_over.alive:
+            return
+        kept = self._incidents.kept
+        descriptors = (keepsake.descriptor for _, keepsake in kept)
+        self._hand_over.start(lambda stream: hand_over(kept, stream), listener, *descriptors)
 
     def _grow_or_announce(self) -> None:
         """Starts the first worker, the others once it has loaded, and announces it when all have."""

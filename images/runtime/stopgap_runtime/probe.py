@@ -10,86 +10,50 @@ another one goes on with the next.
 from __future__ import annotations
 
 import json
-import math
 import os
 import secrets
 import select
 import signal
 import socket
-import sys
-import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import Final, NoReturn
+from typing import Final
 
 from . import kernel
 from .attempts import BREAK_OUTS, EXHAUSTION
 from .attempts.attempt import Attempt, Outcome, Scene, outcome_of
-from .birth import cut_off
 from .settings import ServeSettings
 from .worker import lay_down_rights
 
-__all__ = ["Probe", "Task", "break_outs", "exhaustion"]
+__all__ = ["Task", "break_outs", "exhaustion"]
 
 _ATTEMPT_TIMEOUT_S: Final = 3.0
 _EXHAUSTION_TIMEOUT_S: Final = 30.0
-_PROBE_TIMEOUT_S: Final = 90.0
-_LISTENER_TIMEOUT_S: Final = 5.0
-_LOWEST_PRIORITY: Final = 19  # whoever is served goes first
 _CHUNK: Final = 64 << 10
 
 Report = Callable[[Attempt, Outcome, bool], None]
-Task = Callable[[Report, int], None]
-
-
-class Probe:
-    """The parent's view of it: one at a time, and never for long."""
-
-    def __init__(self) -> None:
-        self._pid = 0
-        self._until = math.inf
-
-    @property
-    def alive(self) -> bool:
-        """Whether there is one."""
-        return self._pid != 0
-
-    def start(self, task: Task, listener: socket.socket) -> None:
-        """Makes one that says on `listener` how its task goes."""
-        sys.stderr.flush()
-        parent = os.getpid()
-        self._pid = os.fork()
-        if self._pid == 0:
-            _end_after(task, listener, parent)
-        self._until = time.monotonic() + _PROBE_TIMEOUT_S
-
-    def kill_if_late(self) -> None:
-        """Its children end with it."""
-        if self.alive and time.monotonic() > self._until:
-            os.kill(self._pid, signal.SIGKILL)
-
-    def reap(self) -> None:
-        """Buries it once it has ended."""
-        if self.alive and os.waitpid(self._pid, os.WNOHANG)[0]:
-            self._pid = 0
+Task = Callable[[socket.socket], None]
 
 
 def break_outs(settings: ServeSettings) -> Task:
     """What must be refused, with a worker's rights and without its filter."""
+    parent = os.getpid()
 
-    def task(report: Report, parent: int) -> None:
+    def task(listener: socket.socket) -> None:
         scene = _scene(settings, parent)
         for confined in (True, False):
-            _run(BREAK_OUTS, scene, report, confined=confined, timeout_s=_ATTEMPT_TIMEOUT_S)
+            _run(BREAK_OUTS, scene, _report_on(listener), confined=confined, timeout_s=_ATTEMPT_TIMEOUT_S)
 
     return task
 
 
 def exhaustion(settings: ServeSettings) -> Task:
     """What must meet its limit, without a worker's filter, which would refuse most of it."""
+    parent = os.getpid()
     attempts = [attempt for attempt in EXHAUSTION if attempt.name in settings.exhaust]
 
-    def task(report: Report, parent: int) -> None:
-        _run(attempts, _scene(settings, parent), report, confined=False, timeout_s=_EXHAUSTION_TIMEOUT_S)
+    def task(listener: socket.socket) -> None:
+        scene = _scene(settings, parent)
+        _run(attempts, scene, _report_on(listener), confined=False, timeout_s=_EXHAUSTION_TIMEOUT_S)
 
     return task
 
@@ -107,23 +71,12 @@ def _scene(settings: ServeSettings, parent: int) -> Scene:
     )
 
 
-def _end_after(task: Task, listener: socket.socket, parent: int) -> NoReturn:
-    exit_code = 1
-    try:
-        cut_off(os.open(os.devnull, os.O_WRONLY), listener.fileno())
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD):
-            signal.signal(number, signal.SIG_DFL)
-        os.nice(_LOWEST_PRIORITY)
-        listener.settimeout(_LISTENER_TIMEOUT_S)
+def _report_on(listener: socket.socket) -> Report:
+    def report(attempt: Attempt, outcome: Outcome, confined: bool) -> None:
+        said = {"attempt": attempt.name, "confined": confined, "refused": outcome.refused, "said": outcome.said}
+        listener.sendall(json.dumps(said).encode() + b"\n")
 
-        def report(attempt: Attempt, outcome: Outcome, confined: bool) -> None:
-            said = {"attempt": attempt.name, "confined": confined, "refused": outcome.refused, "said": outcome.said}
-            listener.sendall(json.dumps(said).encode() + b"\n")
-
-        task(report, parent)
-        exit_code = 0
-    finally:
-        os._exit(exit_code)  # a forked child must not unwind into the parent's frames
+    return report
 
 
 def _run(attempts: Sequence[Attempt], scene: Scene, report: Report, *, confined: bool, timeout_s: float) -> None:

@@ -27,6 +27,7 @@ class ServeSettings:
         most_deaths_a_minute: When so many workers have died within a minute the model is not run for a while.
         given_signatures: Signatures beside those of the model's file, or in their place.
         tensors_allowed: Whether a request may name the graph's own tensors instead of a signature.
+        requests_kept: Whether the request that has ended a worker alone may be looked at.
         exhaust: What an audit may use up here, by the attempts' names, since nobody is served by this sandbox.
         memory_bytes, tmp_bytes, tasks, open_files: What this sandbox has of each, where that may be used up.
         listen_fds: Listening sockets that were handed in: one for each worker, then the retry lane's and the parent's
@@ -48,6 +49,7 @@ class ServeSettings:
     op_libraries: tuple[Path, ...] = ()
     given_signatures: tuple[GivenSignature, ...] = ()
     tensors_allowed: bool = False
+    requests_kept: bool = False
     exhaust: frozenset[str] = frozenset()
     memory_bytes: int = 0
     tmp_bytes: int = 0
@@ -85,6 +87,7 @@ def parse_serve(parser: argparse.ArgumentParser, arguments: list[str]) -> ServeS
     parser.add_argument("--op-library", dest="op_libraries", type=Path, action="append", default=[])
     parser.add_argument("--signatures", dest="given_signatures", type=parse_given, default=defaults.given_signatures)
     parser.add_argument("--allow-tensors", dest="tensors_allowed", action="store_true")
+    parser.add_argument("--keep-requests", dest="requests_kept", action="store_true")
     parser.add_argument("--exhaust", type=lambda text: frozenset(text.split(",")), default=defaults.exhaust)
     parser.add_argument("--memory-bytes", type=_positive, default=defaults.memory_bytes)
     parser.add_argument("--tmp-bytes", type=_positive, default=defaults.tmp_bytes)

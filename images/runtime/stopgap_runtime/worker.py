@@ -20,6 +20,7 @@ from .faults import Fault
 from .front_desk import FrontDesk
 from .grpc_api import GrpcApi
 from .grpc_wire import FRAME_HEADER_BYTES
+from .keepsake import Keepsake
 from .predict import DataPlane
 from .quarantine import Quarantine
 from .rest_api import RestApi
@@ -44,6 +45,7 @@ class Inheritance:
         warm_up: False after a worker died of its warm-up. Without, no run takes place in its caller's thread.
         alone: Whether it is the retry lane's: one request at a time, each on a connection of its own, written down
             before it runs, without a warm-up.
+        keepsake: Where the retry lane keeps each request, if it may.
     """
 
     name: str
@@ -55,6 +57,7 @@ class Inheritance:
     control: int
     warm_up: bool
     alone: bool
+    keepsake: Keepsake | None
 
     @property
     def descriptors(self) -> tuple[int, ...]:
@@ -64,7 +67,8 @@ class Inheritance:
     @property
     def pages(self) -> tuple[int, ...]:
         """What an executed one needs besides, since it has no mapping yet."""
-        return self.scoreboard.descriptor, self.quarantine.descriptor
+        shared = self.scoreboard, self.quarantine, self.keepsake
+        return tuple(each.descriptor for each in shared if each is not None)
 
 
 class _DrainRequested(Exception):
@@ -129,7 +133,9 @@ def _serve(inheritance: Inheritance) -> int:
         overdue_after=scoreboard.run_until,
     )
     front_desk = FrontDesk(GrpcApi(data_plane), RestApi(data_plane, settings.max_message_bytes))
-    desk = written_down(front_desk.answer, scoreboard) if inheritance.alone else front_desk.answer
+    desk: Desk = front_desk.answer
+    if inheritance.alone:
+        desk = written_down(desk, scoreboard, inheritance.keepsake)
     desk = screened(desk, inheritance.quarantine)
     return _answer_all(inheritance, desk, changes_state=servable.changes_any_state)
 

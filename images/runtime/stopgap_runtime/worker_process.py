@@ -15,6 +15,7 @@ from .birth import cut_off
 from .capi import TensorFlow
 from .executed import execute
 from .faults import Code
+from .keepsake import Keepsake
 from .listener import Listener
 from .quarantine import Fingerprint, Quarantine
 from .scoreboard import Scoreboard, Stage
@@ -41,11 +42,13 @@ class Death(NamedTuple):
         cause: A signal, an exit code, or what it was killed for.
         alone: The request that it answered and nothing beside it, where it is the retry lane's.
         lines: The last that it printed.
+        keepsake: That request itself, if it may be kept: whoever takes note of the death has it from then on.
     """
 
     cause: str
     alone: Fingerprint | None
     lines: tuple[str, ...]
+    keepsake: Keepsake | None = None
 
 
 class WorkerProcess:
@@ -79,6 +82,7 @@ class WorkerProcess:
         self._alone = alone
         self._warm_up = not alone
         self._deaths = 0
+        self._keepsake: Keepsake | None = None
         self._control: tuple[int, ...] = ()
         self._killed_for = ""
         self._pause_s = 0.0
@@ -174,7 +178,8 @@ class WorkerProcess:
             if asked:
                 return f"ended, as it was asked to: {cause}", None
             self._deaths += 1
-            return f"ended: {cause}", Death(cause, alone, tuple(self._log.last_lines))
+            keepsake = self._given_away_keepsake() if alone else None
+            return f"ended: {cause}", Death(cause, alone, tuple(self._log.last_lines), keepsake)
         if stage is Stage.WARMING:
             self._warm_up = False
             return f"ended in its warm-up: {cause}; the next one goes without", None
@@ -197,6 +202,8 @@ class WorkerProcess:
         log_reader, log_writer = os.pipe()
         control_reader, control_writer = os.pipe()
         self._scoreboard = Scoreboard(self._settings.connections)
+        if self._alone and self._settings.requests_kept and self._keepsake is None:
+            self._keepsake = Keepsake()
         inheritance = Inheritance(
             f"worker {self.name}",
             self._settings,
@@ -207,6 +214,7 @@ class WorkerProcess:
             control=control_writer,
             warm_up=self._warm_up,
             alone=self._alone,
+            keepsake=self._keepsake,
         )
         sys.stderr.flush()
         self.pid = os.fork()
@@ -224,6 +232,10 @@ class WorkerProcess:
         self.load_failure = self._failure = ""
         self._drain_by = self._warms_since = math.inf
         self.alive, self.loaded = True, False
+
+    def _given_away_keepsake(self) -> Keepsake | None:
+        keepsake, self._keepsake = self._keepsake, None
+        return keepsake
 
     def _late(self) -> str:
         now = time.monotonic()

@@ -110,5 +110,6 @@ def spec_of(deployment: Deployment, image: str, sockets: Path, state: Path) -> S
         max_message_mib=deployment.max_message_mib,
         signatures=deployment.signatures,
         tensors_allowed=deployment.tensors_allowed,
+        requests_kept=deployment.requests_kept,
         isolation=deployment.isolation,
     )

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import click
 
 from stopgap.cli.output import print_json, print_table
 from stopgap.incidents import Incident, WorkersState, ask_workers_state, release_quarantine
+from stopgap.kept_requests import fetch_kept, write_kept
 from stopgap.printable import printable
 from stopgap.store import Store
 
@@ -25,19 +27,31 @@ WORDS = {
 @click.command()
 @click.argument("name")
 @click.option("--release", is_flag=True, help="Let in again what is in quarantine.")
+@click.option(
+    "--requests",
+    "folder",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="FOLDER",
+    help="Write the requests that were kept to files there.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def incidents(name: str, release: bool, as_json: bool) -> None:
+def incidents(name: str, release: bool, folder: Path | None, as_json: bool) -> None:
     """Show which workers of a model died of what, and how many requests are in quarantine for it.
 
-    A request that ends the worker which runs it alone is not run again for an hour.
+    A request that ends the worker which runs it alone is not run again for an hour. The request itself is kept only
+    where the model was served with --keep-requests: the newest four, of at most 4 MiB each.
     """
     store = Store.default()
     deployment = store.deployment(name)
     released = release_quarantine(deployment, store) if release else None
+    kept = write_kept(fetch_kept(deployment, store), folder) if folder else ()
     state = ask_workers_state(deployment, store)
     if as_json:
-        print_json(as_object(state, released))
+        written = {"written": [str(path) for path in kept]} if folder else {}
+        print_json({**as_object(state, released), **written})
         return
+    for path in kept:
+        click.echo(f"wrote {printable(str(path))}")
     if released is not None:
         click.echo(f"released {released} from quarantine")
     if state.incidents:

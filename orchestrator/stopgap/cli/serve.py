@@ -63,6 +63,9 @@ __all__ = ["serve"]
 )
 @click.option("--allow-tensors", is_flag=True, help="Let callers name the graph's own tensors.")
 @click.option(
+    "--keep-requests", is_flag=True, help="Keep requests that end a worker alone, for stopgap incidents --requests."
+)
+@click.option(
     "--port",
     type=click.IntRange(1024, 65535),
     default=Address.grpc_port,
@@ -114,6 +117,7 @@ def serve(
     op_libraries: tuple[Path, ...],
     overlay: Path | None,
     allow_tensors: bool,
+    keep_requests: bool,
     port: int,
     rest_port: int | None,
     bind: str,
@@ -150,6 +154,7 @@ def serve(
         max_message_mib=max_message_mib,
         signatures=read_overlay(overlay) if overlay else {},
         tensors_allowed=allow_tensors,
+        requests_kept=keep_requests,
         isolation=isolation or "",
     )
     with reporter() as report:
@@ -191,6 +196,7 @@ def described(served: Deployment, today: date) -> dict[str, Any]:
         "workers": served.workers,
         "changes_state": served.changes_state,
         "tensors_allowed": served.tensors_allowed,
+        "requests_kept": served.requests_kept,
         "shared": served.shared,
     }
 

@@ -89,6 +89,7 @@ class SandboxSpec:
     max_message_mib: int
     signatures: GivenSignatures = field(default_factory=dict)
     tensors_allowed: bool = False
+    requests_kept: bool = False
     isolation: str = ""
     exhaust: tuple[str, ...] = ()
 
@@ -114,6 +115,7 @@ class SandboxSpec:
             *(f"--op-library={inside}" for _, inside in self.op_library_mounts),
             *([f"--signatures={json.dumps(self.signatures)}"] if self.signatures else []),
             *(["--allow-tensors"] if self.tensors_allowed else []),
+            *(["--keep-requests"] if self.requests_kept else []),
             *(self._exhausted if self.exhaust else []),
         ]
 
