@@ -28,6 +28,7 @@ __all__ = [
     "exchanged",
     "forged",
     "release_quarantine",
+    "state_in",
 ]
 
 TIMEOUT_S = 5.0
@@ -86,9 +87,18 @@ def ask_workers_state(deployment: Deployment, store: Store) -> WorkersState:
     Raises:
         SandboxError: Nobody answers, or not in a runtime's words.
     """
-    told = ask(deployment, store, STATE)
+    return state_in(ask_bytes(deployment, store, STATE), deployment.name)
+
+
+def state_in(answer: bytes, name: str) -> WorkersState:
+    """How the workers of the sandbox of that name are, as its parent has answered.
+
+    Raises:
+        SandboxError: It is not in a runtime's words.
+    """
+    told = told_in(answer, name)
     try:
-        counts = {printable(name, 32): checked(count, int) for name, count in checked(told["counts"], dict).items()}
+        counts = {printable(kind, 32): checked(count, int) for kind, count in checked(told["counts"], dict).items()}
         return WorkersState(
             workers=checked(told["workers"], int),
             backing_off_s=float(checked(told["backing_off_s"], (int, float))),
@@ -97,7 +107,7 @@ def ask_workers_state(deployment: Deployment, store: Store) -> WorkersState:
             incidents=tuple(map(incident, checked(told["incidents"], list)[-MOST_INCIDENTS:])),
         )
     except (KeyError, TypeError, ValueError, OverflowError, OSError) as error:
-        raise forged(deployment.name) from error
+        raise forged(name) from error
 
 
 def release_quarantine(deployment: Deployment, store: Store) -> int:
@@ -107,19 +117,20 @@ def release_quarantine(deployment: Deployment, store: Store) -> int:
         SandboxError: Nobody answers, or not in a runtime's words.
     """
     try:
-        released: int = checked(ask(deployment, store, RELEASE)["released"], int)
+        told = told_in(ask_bytes(deployment, store, RELEASE), deployment.name)
+        released: int = checked(told["released"], int)
     except (KeyError, TypeError) as error:
         raise forged(deployment.name) from error
     return released
 
 
-def ask(deployment: Deployment, store: Store, question: bytes) -> dict[str, Any]:
+def told_in(answer: bytes, name: str) -> dict[str, Any]:
     try:
-        told = json.loads(ask_bytes(deployment, store, question))
+        told = json.loads(answer)
     except (ValueError, RecursionError) as error:
-        raise forged(deployment.name) from error
+        raise forged(name) from error
     if not isinstance(told, dict):
-        raise forged(deployment.name)
+        raise forged(name)
     return told
 
 

@@ -19,7 +19,7 @@ from stopgap.incidents import ask_bytes, checked, forged
 from stopgap.printable import printable
 from stopgap.store import Deployment, Store
 
-__all__ = ["KeptRequest", "fetch_kept", "write_kept"]
+__all__ = ["KeptRequest", "fetch_kept", "kept_in", "write_kept"]
 
 QUESTION = b"k"
 MOST_BYTES = 20 << 20  # four requests of at most 4 MiB each, and what is said of them
@@ -69,11 +69,19 @@ def fetch_kept(deployment: Deployment, store: Store) -> tuple[KeptRequest, ...]:
             f"{deployment.name} keeps no requests: they are its callers', and nobody has allowed it.",
             "Serve it with --keep-requests.",
         )
-    answer = ask_bytes(deployment, store, QUESTION, MOST_BYTES)
+    return kept_in(ask_bytes(deployment, store, QUESTION, MOST_BYTES), deployment.name)
+
+
+def kept_in(answer: bytes, name: str) -> tuple[KeptRequest, ...]:
+    """What the sandbox of that name has handed over.
+
+    Raises:
+        SandboxError: It is not in a runtime's words.
+    """
     try:
         return tuple(read(answer))
-    except (KeyError, TypeError, ValueError, RecursionError, struct.error) as error:
-        raise forged(deployment.name) from error
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
+        raise forged(name) from error
 
 
 def write_kept(requests: tuple[KeptRequest, ...], folder: Path) -> tuple[Path, ...]:
@@ -102,7 +110,7 @@ def write_kept(requests: tuple[KeptRequest, ...], folder: Path) -> tuple[Path, .
 def read(answer: bytes) -> Iterator[KeptRequest]:
     """
     Raises:
-        KeyError, TypeError, ValueError, RecursionError, struct.error: It is none of a runtime's.
+        KeyError, TypeError, ValueError, RecursionError: It is none of a runtime's.
     """
     while answer:
         line, _, rest = answer.partition(b"\n")

@@ -23,6 +23,8 @@ from stopgap.engines.container_folder import observed
 from stopgap.engines.monitor.records import Status, read_container, read_status
 from stopgap.errors import FrontError, PredictionError, SandboxError
 from stopgap.front.admin import Admin
+from stopgap.incidents import state_in
+from stopgap.kept_requests import kept_in
 from stopgap.readiness import read_ready
 from stopgap_protos.saved_model_pb2 import SignatureDef, TensorInfo
 from stopgap_protos.serving_pb2 import GetModelMetadataResponse, PredictResponse, SignatureDefMap
@@ -32,7 +34,7 @@ from stopgap_protos.traits_pb2 import ModelTraits
 from tests.fuzz.request_targets import TENSOR
 from tests.fuzz.target import Target
 
-__all__ = ["ADMIN", "ANNOUNCEMENT", "ANSWER", "METADATA", "RECORDS"]
+__all__ = ["ADMIN", "ANNOUNCEMENT", "ANSWER", "KEPT_REQUESTS", "METADATA", "RECORDS", "WORKERS_STATE"]
 
 
 # --- Answers -------------------------------------------------------------------------------------------------------
@@ -206,6 +208,65 @@ RECORDS = Target(
         ).encode(),
     ),
     tokens=(b"[" * 5000, b"null", b"1" * 5000, b"{}", b'"state"', b'"exited"', b"\xff"),
+    bytes_for_each=600,
+)
+
+
+# --- A sandbox's parent ----------------------------------------------------------------------------------------------
+
+
+def _check_workers_state(data: bytes) -> None:
+    with suppress(SandboxError):
+        state = state_in(data, "m")
+        texts = [text for each in state.incidents for text in (each.name, each.kind, each.worker, each.cause)]
+        texts += [line for each in state.incidents for line in each.lines]
+        assert all(text.isprintable() for text in (*state.counts, *texts))
+        assert all(each.at.isoformat() for each in state.incidents)
+
+
+WORKERS_STATE = Target(
+    "workers_state",
+    _check_workers_state,
+    seeds=(
+        json.dumps(
+            {
+                "workers": 1,
+                "backing_off_s": 0.0,
+                "quarantined": 1,
+                "counts": {"died": 1},
+                "incidents": [
+                    {
+                        "incident": "0123abcd",
+                        "kind": "quarantined",
+                        "at": 1.5e9,
+                        "worker": "lane",
+                        "cause": "SIGFPE",
+                        "fingerprint": "00",
+                        "request_bytes": 7,
+                        "lines": ["a line"],
+                    }
+                ],
+            }
+        ).encode(),
+    ),
+    tokens=(b"[" * 5000, b"1e999", b"-1e999", b"NaN", b"1" * 5000, b"true", b"null", b"\\ud800", b'\\u001b[2J"'),
+    bytes_for_each=600,
+)
+
+
+def _check_kept_requests(data: bytes) -> None:
+    with suppress(SandboxError):
+        for request in kept_in(data, "m"):
+            assert request.path.isprintable()
+            assert Path(request.file_name).name == request.file_name
+            assert len(request.content) <= len(data)
+
+
+KEPT_REQUESTS = Target(
+    "kept_requests",
+    _check_kept_requests,
+    seeds=(b'{"incident": "0123abcd", "bytes": 18}\n' + b"\2\0\0\0\x08\0\0\0/p\0\0\0\0\3abc",),
+    tokens=(b"[" * 5000, b"1" * 5000, b"../", b"null", b"-1", b"\xff\xff\xff\xff", b"/v1/"),
     bytes_for_each=600,
 )
 

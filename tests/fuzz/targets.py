@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.fuzz.host_targets import ADMIN, ANNOUNCEMENT, ANSWER, METADATA, RECORDS
+from tests.fuzz.host_targets import ADMIN, ANNOUNCEMENT, ANSWER, KEPT_REQUESTS, METADATA, RECORDS, WORKERS_STATE
 from tests.fuzz.http_target import HTTP
 from tests.fuzz.model_targets import GIVEN_SIGNATURES, SAVED_MODEL, SAVED_MODEL_TEXT, WORKER_WORDS
 from tests.fuzz.request_targets import GRPC, JSON, LARGE_CONTENTS, REQUEST, TENSOR
@@ -25,7 +25,7 @@ TARGETS = {
     for target in (
         *(HTTP, GRPC, REQUEST, TENSOR, LARGE_CONTENTS, JSON),
         *(SAVED_MODEL, SAVED_MODEL_TEXT, GIVEN_SIGNATURES, WORKER_WORDS),
-        *(ANSWER, METADATA, ANNOUNCEMENT, RECORDS, ADMIN),
+        *(ANSWER, METADATA, ANNOUNCEMENT, RECORDS, WORKERS_STATE, KEPT_REQUESTS, ADMIN),
     )
 }
 

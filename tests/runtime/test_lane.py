@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 from stopgap.client.tensors import to_proto
-from stopgap.kept_requests import KeptRequest, read
+from stopgap.kept_requests import KeptRequest, kept_in
 from stopgap_protos.serving_pb2 import PredictRequest
 from stopgap_protos.tensor_pb2 import DataType
 
@@ -50,9 +50,9 @@ def told(served: Runtime, question: bytes = b"s") -> dict[str, Any]:
     return said
 
 
-def kept(served: Runtime) -> list[KeptRequest]:
+def kept(served: Runtime) -> tuple[KeptRequest, ...]:
     """The requests that it hands over."""
-    return list(read(answer_to(served, b"k")))
+    return kept_in(answer_to(served, b"k"), "stn")
 
 
 def answer_to(served: Runtime, question: bytes) -> bytes:
@@ -145,9 +145,9 @@ def test_what_is_in_quarantine_is_let_in_again_by_hand(legacy_bundle: Path, tmp_
 
 def test_the_request_itself_is_kept_where_that_is_allowed(legacy_bundle: Path, tmp_path: Path) -> None:
     with runtime(legacy_bundle, STN, tmp_path, "--keep-requests", name="stn") as served:
-        assert kept(served) == []
+        assert kept(served) == ()
         assert lane(served).predict(image()).code == OK
-        assert kept(served) == [], "it has ended nobody"
+        assert kept(served) == (), "it has ended nobody"
         assert outcome(lane(served), POISON) is None
         wait_for(lambda: told(served)["quarantined"] == 1, 5)
         (request,) = kept(served)
@@ -176,7 +176,7 @@ def test_nothing_is_kept_where_nobody_has_allowed_it(legacy_bundle: Path, tmp_pa
     with runtime(legacy_bundle, STN, tmp_path, name="stn") as served:
         assert outcome(lane(served), POISON) is None
         wait_for(lambda: told(served)["quarantined"] == 1, 5)
-        assert kept(served) == []
+        assert kept(served) == ()
 
 
 def test_a_request_beside_which_others_ran_is_not_convicted(legacy_bundle: Path, tmp_path: Path) -> None:
