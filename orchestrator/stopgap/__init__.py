@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from stopgap.api.values import SparseValue
     from stopgap.errors import (
         BundleError,
+        DataError,
         DeploymentError,
         EngineError,
         FrontError,
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BundleError",
+    "DataError",
     "DeploymentError",
     "EngineError",
     "FrontError",

@@ -9,6 +9,7 @@ StopgapError
 ├── SandboxError      the runtime died or did not come up; carries its last log lines
 ├── FrontError        the front could not be started, configured or reached
 ├── PredictionError   a request was refused or failed; carries gRPC's status code
+├── DataError         what two models are to be asked with cannot be read, or is not theirs
 └── VerdictError      a margin that cannot be, or units that no verdict can be made of
 """
 
@@ -16,6 +17,7 @@ from __future__ import annotations
 
 __all__ = [
     "BundleError",
+    "DataError",
     "DeploymentError",
     "EngineError",
     "FrontError",
@@ -91,6 +93,10 @@ class PredictionError(StopgapError):
     def __init__(self, problem: str, code: int, remedy: str = "") -> None:
         super().__init__(problem, remedy)
         self.code = code
+
+
+class DataError(StopgapError):
+    """What two models are to be asked with cannot be read, does not fit the model, or is not what was asked before."""
 
 
 class VerdictError(StopgapError):

@@ -12,13 +12,13 @@ import numpy as np
 from stopgap.client.status import INVALID_ARGUMENT
 from stopgap.errors import PredictionError
 
-__all__ = ["is_npz", "read_npz", "write_npz"]
+__all__ = ["LENGTHS", "UNREADABLE", "is_npz", "read_npz", "with_lengths", "write_npz"]
 
 # NumPy's `S` strings end at their last byte that is not NUL; a sibling key tells the true lengths.
-_LENGTHS = "@len"
+LENGTHS = "@len"
 
 _ZIP_BEGINS = (b"PK\x03\x04", b"PK\x05\x06")
-_UNREADABLE = (
+UNREADABLE = (
     ValueError,
     OSError,
     EOFError,
@@ -47,7 +47,7 @@ def read_npz(content: bytes, origin: str) -> dict[str, np.ndarray]:
     try:
         with np.load(io.BytesIO(content), allow_pickle=False) as file:
             members = {key: file[key] for key in file.files}
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         pickled = "allow_pickle" in str(error)
         remedy = "Save strings as S or U arrays, e.g. names.astype('S')." if pickled else ""
         what = "holds Python objects" if pickled else f"cannot be read: {error}"
@@ -56,23 +56,27 @@ def read_npz(content: bytes, origin: str) -> dict[str, np.ndarray]:
     if strange:
         raise _unusable(f"The .npz {origin} holds {strange[0]!r}, which is not an array.")
     keys = [key for key in members if not _tells_lengths(key, members)]
-    return {key: _with_lengths(key, members[key], members.get(key + _LENGTHS), origin) for key in keys}
+    return {key: with_lengths(key, members[key], members.get(key + LENGTHS), origin) for key in keys}
 
 
 def _tells_lengths(key: str, members: Mapping[str, np.ndarray]) -> bool:
-    return key.endswith(_LENGTHS) and key[: -len(_LENGTHS)] in members
+    return key.endswith(LENGTHS) and key[: -len(LENGTHS)] in members
 
 
-def _with_lengths(key: str, array: np.ndarray, lengths: np.ndarray | None, origin: str) -> np.ndarray:
-    """The strings at their true lengths."""
+def with_lengths(key: str, array: np.ndarray, lengths: np.ndarray | None, origin: str) -> np.ndarray:
+    """The strings at their true lengths, where they are told.
+
+    Raises:
+        PredictionError: INVALID_ARGUMENT; what is told cannot be.
+    """
     if lengths is None:
         return array
     if array.dtype.kind != "S" or lengths.dtype.kind not in "iu" or lengths.shape != array.shape:
-        raise _unusable(f"In {origin}, {key + _LENGTHS!r} does not tell the lengths of the strings in {key!r}.")
+        raise _unusable(f"In {origin}, {key + LENGTHS!r} does not tell the lengths of the strings in {key!r}.")
     if array.size and not (np.char.str_len(array) <= lengths).all():
-        raise _unusable(f"In {origin}, {key + _LENGTHS!r} tells lengths that are shorter than the strings in {key!r}.")
+        raise _unusable(f"In {origin}, {key + LENGTHS!r} tells lengths that are shorter than the strings in {key!r}.")
     if array.size and (lengths > array.dtype.itemsize).any():
-        raise _unusable(f"In {origin}, {key + _LENGTHS!r} tells lengths that are longer than {key!r} has bytes.")
+        raise _unusable(f"In {origin}, {key + LENGTHS!r} tells lengths that are longer than {key!r} has bytes.")
     padded = [item.ljust(length, b"\0") for item, length in zip(array.ravel().tolist(), lengths.ravel().tolist())]
     strings = np.empty(len(padded), object)
     strings[:] = padded
@@ -96,7 +100,7 @@ def _members(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         members[name] = array if array.dtype.kind != "O" else array.astype("S")
         if array.dtype.kind == "O" and any(string.endswith(b"\0") for string in array.ravel().tolist()):
             lengths = [len(string) for string in array.ravel().tolist()]
-            members[name + _LENGTHS] = np.array(lengths, np.int64).reshape(array.shape)
+            members[name + LENGTHS] = np.array(lengths, np.int64).reshape(array.shape)
     return members
 
 

@@ -14,7 +14,7 @@ from stopgap.client.signatures import Signature
 from stopgap.client.status import INVALID_ARGUMENT
 from stopgap.errors import PredictionError
 
-__all__ = ["RequestFile", "parse_request"]
+__all__ = ["RequestFile", "bytes_or_object", "parse_request"]
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ def parse_request(content: bytes, origin: str) -> RequestFile:
 
 def _document(content: bytes, origin: str) -> RequestFile:
     try:
-        document = json.loads(content, object_hook=_bytes_or_object)
+        document = json.loads(content, object_hook=bytes_or_object)
     except (ValueError, RecursionError) as error:
         raise _unusable(f"{origin} is neither an .npz nor JSON: {error}.") from error
     if not isinstance(document, dict):
@@ -70,7 +70,7 @@ def _document(content: bytes, origin: str) -> RequestFile:
     return RequestFile(inputs if isinstance(inputs, dict) else {"inputs": inputs}, signature)
 
 
-def _bytes_or_object(given: dict[str, Any]) -> object:
+def bytes_or_object(given: dict[str, Any]) -> object:
     """`{"b64": "…"}` is TF Serving's way to write bytes."""
     if given.keys() != {"b64"} or not isinstance(given["b64"], str):
         return given

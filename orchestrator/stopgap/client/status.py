@@ -21,6 +21,7 @@ __all__ = [
     "UNAVAILABLE",
     "UNIMPLEMENTED",
     "WORKER_DIED",
+    "code_name",
     "to_error",
 ]
 
@@ -62,6 +63,8 @@ REMEDIES = {
     grpc.StatusCode.UNAUTHENTICATED: "",
 }
 
+_NAMES: Final[dict[int, str]] = {code.value[0]: code.name for code in grpc.StatusCode}
+
 
 def to_error(error: grpc.RpcError, address: str) -> PredictionError:
     """The refusal of a call to `address`; its text may be a sandbox's, so it is made fit for a terminal."""
@@ -70,3 +73,8 @@ def to_error(error: grpc.RpcError, address: str) -> PredictionError:
     text = printable(details or "no reason was given")
     number: int = code.value[0]
     return PredictionError(f"{address} answered {code.name}: {text}", number, REMEDIES[code])
+
+
+def code_name(number: int) -> str:
+    """gRPC's name of a status code; `UNKNOWN` for what is none."""
+    return _NAMES.get(number, grpc.StatusCode.UNKNOWN.name)
