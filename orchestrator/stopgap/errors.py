@@ -8,6 +8,7 @@ StopgapError
 ├── DeploymentError   a name that is taken, unknown or invalid; a date that has passed
 ├── SandboxError      the runtime died or did not come up; carries its last log lines
 ├── FrontError        the front could not be started, configured or reached
+├── JournalError      recorded traffic that cannot be written, read or asked again
 ├── PredictionError   a request was refused or failed; carries gRPC's status code
 ├── DataError         what two models are to be asked with cannot be read, or is not theirs
 └── VerdictError      a margin that cannot be, or units that no verdict can be made of
@@ -81,6 +82,10 @@ class SandboxError(StopgapError):
 
 class FrontError(StopgapError):
     """The front could not be started, configured or reached: a port that is in use, mostly."""
+
+
+class JournalError(StopgapError):
+    """Recorded traffic that cannot be written, read or asked again: a damaged file, a full disk, an unknown input."""
 
 
 class PredictionError(StopgapError):

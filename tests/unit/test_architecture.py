@@ -39,7 +39,7 @@ FLOORS = {
         "sbom",
     },
     "what they are told": {"front", "containment", "records", "store"},
-    "what talks to them": {"client", "answering"},
+    "what talks to them": {"client", "answering", "journal"},
     "one thing each": {
         "advisories",
         "bundle_rows",
