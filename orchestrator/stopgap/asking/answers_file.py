@@ -40,6 +40,7 @@ class AnswersFile:
         restart: Begin anew in any case.
 
     Attributes:
+        belongs_to: With the form of the file.
         count: How many cases are answered.
         begun_anew: What has changed since, by the names of `belongs_to`; empty where nothing has.
         cut_bytes: How many bytes at its end were no whole record.
@@ -54,7 +55,7 @@ class AnswersFile:
         self.cut_bytes = 0
         self.begun_anew: tuple[str, ...] = ()
         self._next_sync = 0.0
-        self._belongs_to = {"format": str(FORMAT), **belongs_to}
+        self.belongs_to: dict[str, str] = {"format": str(FORMAT), **belongs_to}
         try:
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             self._writer = TFRecordWriter(path)
@@ -112,11 +113,11 @@ class AnswersFile:
         belonged_to, whole_bytes, count = self._whole()
         if belonged_to is not None:
             self.begun_anew = tuple(
-                name for name, value in self._belongs_to.items() if belonged_to.get(name) != value
+                name for name, value in self.belongs_to.items() if belonged_to.get(name) != value
             )
         if restart or belonged_to is None or self.begun_anew:
             self._cut_to(0)
-            self._writer.append(json.dumps(self._belongs_to).encode())
+            self._writer.append(json.dumps(self.belongs_to).encode())
             self._writer.sync()
             return
         self.count = count
