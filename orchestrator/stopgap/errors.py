@@ -21,6 +21,7 @@ __all__ = [
     "EngineError",
     "FrontError",
     "ImageError",
+    "JournalError",
     "ModelError",
     "PredictionError",
     "SandboxError",
