@@ -140,6 +140,8 @@ class Redaction:
                 strings.append(b"" if rule.tensor else text)
                 touched |= bool(rule.tensor)
                 continue
+            # protobuf 3 reads what is none up to where it goes wrong, and only warns: then its length is another.
+            touched |= bool(rule.tensor) and example.ByteSize() != len(text)
             touched |= self._sequence(example, rule)
             strings.append(example.SerializeToString(deterministic=True))
         if touched:
