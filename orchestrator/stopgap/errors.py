@@ -23,6 +23,7 @@ __all__ = [
     "EngineError",
     "FrontError",
     "ImageError",
+    "JournalError",
     "ModelError",
     "PredictionError",
     "SandboxError",

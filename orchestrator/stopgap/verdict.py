@@ -34,6 +34,7 @@ PASS, FAIL, INCONCLUSIVE = "PASS", "FAIL", "INCONCLUSIVE"
 DISTANCES = np.geomspace(2e-3, 1.0, 14)
 GRID = 257  # candidates for a mean, from one end of its range to the other, between which an interval is told
 BISECTIONS = 50
+UNITS_A_LOGARITHM = 8  # multiplied before it is taken, which is the dear part; their product stays well within a float
 NORMAL_90 = 1.2816
 
 Floats = NDArray[np.float64]
@@ -164,9 +165,9 @@ class Agreement:
         self._units += values.size
         self._dropped += dropped
         # Whatever was excluded once stays excluded: the probability of ever erring is what alpha bounds.
-        self._lower = max(self._lower, self._lower_bound(self._agreeing, self._units - self._agreeing + self._dropped))
         missing = self._units - self._agreeing
-        self._upper = min(self._upper, 1.0 - self._lower_bound(missing, self._agreeing + self._dropped))
+        self._lower = self._lower_bound(self._agreeing, missing + self._dropped, self._lower)
+        self._upper = 1.0 - self._lower_bound(missing, self._agreeing + self._dropped, 1.0 - self._upper)
         return self.verdict
 
     @property
@@ -176,11 +177,11 @@ class Agreement:
         estimate = self._agreeing / self._units if self._units else math.nan
         return self._plan.judged((self._lower, self._upper), estimate, units, self._needed(estimate))
 
-    def _lower_bound(self, agreeing: int, disagreeing: int) -> float:
-        """The largest share against which the bet is won."""
-        if not agreeing:
-            return 0.0
-        won, lost = 0.0, agreeing / (agreeing + disagreeing)
+    def _lower_bound(self, agreeing: int, disagreeing: int, before: float) -> float:
+        """The largest share against which the bet is won, or has been won before."""
+        if not agreeing or (before > 0 and log_ratio(agreeing, disagreeing, before) < self._threshold):
+            return before
+        won, lost = before, agreeing / (agreeing + disagreeing)
         for _ in range(BISECTIONS):
             middle = (won + lost) / 2
             if log_ratio(agreeing, disagreeing, middle) >= self._threshold:
@@ -221,8 +222,8 @@ class Bounded:
         self._means = np.linspace(0.0, 1.0, GRID)
         if margin is not None:
             self._means = np.sort(np.append(self._means, self._scaled(np.float64(margin))))
-        self._above = np.zeros((len(self._means), len(DISTANCES)))  # log capital of: "the mean is above this one"
-        self._below = np.zeros_like(self._above)
+        self._above = Bets(self._means)  # on: the mean is above this one
+        self._below = Bets(1 - self._means)  # on the reverse, in the mirrored range
         self._lower, self._upper = 0.0, 1.0
 
     def update(self, values: ArrayLike, dropped: int = 0) -> Verdict:
@@ -246,12 +247,8 @@ class Bounded:
         self._squares += float(np.square(scaled).sum())
         self._units += given.size
         self._dropped += dropped
-        for value in scaled:
-            self._above += log_bet(value - self._means, self._means)
-            self._below += log_bet(self._means - value, 1 - self._means)
-        if dropped:
-            self._above += dropped * log_bet(0 - self._means, self._means)
-            self._below += dropped * log_bet(self._means - 1, 1 - self._means)
+        self._above.settle(scaled, lost=dropped)
+        self._below.settle(1 - scaled, lost=dropped)
         self._lower = max(self._lower, self._end(self._above, last=True))
         self._upper = min(self._upper, self._end(self._below, last=False))
         return self.verdict
@@ -268,9 +265,9 @@ class Bounded:
     def _scaled(self, values: Any) -> Any:
         return (values - self._low) / self._width
 
-    def _end(self, capital: Floats, *, last: bool) -> float:
+    def _end(self, bets: Bets, *, last: bool) -> float:
         """The last mean that is too low, or the first that is too high."""
-        won = np.flatnonzero(mixed(capital) >= self._threshold)
+        won = np.flatnonzero(bets.log_capitals() >= self._threshold)
         if not won.size:
             return 0.0 if last else 1.0
         return float(self._means[won[-1] if last else won[0]])
@@ -288,6 +285,51 @@ class Bounded:
         return units_until(self._threshold + math.log(len(DISTANCES)), growth, stake * spread)
 
 
+class Bets:
+    """What capitals of 1 become that bet on the mean of values in [0, 1] being above each of several: a fraction of
+    each, from DISTANCES, on every unit. In one run, or in many at once.
+
+    A unit with the value x makes 1 - fraction + fraction * x / mean of a capital.
+
+    Args:
+        means: Shape [means], from 0 to 1. Against 0 there is nothing to bet.
+        runs: The shape of the runs.
+    """
+
+    def __init__(self, means: Floats, runs: tuple[int, ...] = ()) -> None:
+        possible = means > 0
+        self._stakes = np.where(possible[:, np.newaxis], DISTANCES / np.where(possible, means, 1.0)[:, np.newaxis], 0.0)
+        self._kept = np.where(possible[:, np.newaxis], 1 - DISTANCES, 1.0)
+        self._logs = np.zeros((*runs, len(means), len(DISTANCES)))
+
+    def settle(self, values: Floats, lost: int = 0) -> None:
+        """Takes in further units.
+
+        Args:
+            values: Shape [runs, units].
+            lost: So many units more, whose value is 0.
+        """
+        units = np.moveaxis(values, -1, 0)[..., np.newaxis, np.newaxis]
+        product, factor = np.empty_like(self._logs), np.empty_like(self._logs)
+        for start in range(0, len(units), UNITS_A_LOGARITHM):
+            product[...] = 1.0
+            for unit in units[start : start + UNITS_A_LOGARITHM]:
+                np.multiply(self._stakes, unit, out=factor)
+                factor += self._kept
+                product *= factor
+            self._add_log(product)
+        if lost:
+            self._add_log(self._kept, lost)
+
+    def log_capitals(self) -> Floats:
+        """The logarithm of what the fractions have made together. Shape [runs, means]."""
+        return mixed(self._logs)
+
+    def _add_log(self, factors: Floats, times: int = 1) -> None:
+        with np.errstate(divide="ignore"):  # who bets all of it may lose all of it, and is out for good
+            self._logs += times * np.log(factors)
+
+
 def log_ratio(agreeing: ArrayLike, disagreeing: ArrayLike, share: float) -> Floats:
     """The logarithm of a mixture's likelihood, over better shares, to that of `share`; for each pair of numbers."""
     yes, no = (np.asarray(numbers, dtype=np.float64)[..., np.newaxis] for numbers in (agreeing, disagreeing))
@@ -295,15 +337,6 @@ def log_ratio(agreeing: ArrayLike, disagreeing: ArrayLike, share: float) -> Floa
     with np.errstate(divide="ignore", invalid="ignore"):
         lost = np.where(no > 0, no * (np.log1p(-better) - math.log1p(-share)), 0.0)
     return mixed(yes * np.log(better / share) + lost)
-
-
-def log_bet(gain: Any, room: Floats) -> Floats:
-    """By mean and fraction, the logarithm of what a capital of 1 becomes that bets on a gain, which is above -room."""
-    with np.errstate(divide="ignore", invalid="ignore"):
-        stakes = DISTANCES[np.newaxis, :] / room[:, np.newaxis]
-        grown = np.log1p(stakes * np.asarray(gain)[:, np.newaxis])
-    # Where there is no room there is nothing to bet; who bets all of it may lose all of it, and is out for good.
-    return np.asarray(np.nan_to_num(grown, nan=0.0, posinf=0.0, neginf=-np.inf), dtype=np.float64)
 
 
 def mixed(logs: Floats) -> Floats:

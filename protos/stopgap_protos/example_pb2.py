@@ -14,7 +14,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cstopgap_protos/example.proto\x12\x0cstopgap.wire\"\x1a\n\tBytesList\x12\r\n\x05value\x18\x01 \x03(\x0c\"\x1e\n\tFloatList\x12\x11\n\x05value\x18\x01 \x03(\x02\x42\x02\x10\x01\"\x1e\n\tInt64List\x12\x11\n\x05value\x18\x01 \x03(\x03\x42\x02\x10\x01\"\x9e\x01\n\x07\x46\x65\x61ture\x12-\n\nbytes_list\x18\x01 \x01(\x0b\x32\x17.stopgap.wire.BytesListH\x00\x12-\n\nfloat_list\x18\x02 \x01(\x0b\x32\x17.stopgap.wire.FloatListH\x00\x12-\n\nint64_list\x18\x03 \x01(\x0b\x32\x17.stopgap.wire.Int64ListH\x00\x42\x06\n\x04kind\"\x87\x01\n\x08\x46\x65\x61tures\x12\x34\n\x07\x66\x65\x61ture\x18\x01 \x03(\x0b\x32#.stopgap.wire.Features.FeatureEntry\x1a\x45\n\x0c\x46\x65\x61tureEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12$\n\x05value\x18\x02 \x01(\x0b\x32\x15.stopgap.wire.Feature:\x02\x38\x01\"3\n\x07\x45xample\x12(\n\x08\x66\x65\x61tures\x18\x01 \x01(\x0b\x32\x16.stopgap.wire.Featuresb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cstopgap_protos/example.proto\x12\x0cstopgap.wire\"\x1a\n\tBytesList\x12\r\n\x05value\x18\x01 \x03(\x0c\"\x1e\n\tFloatList\x12\x11\n\x05value\x18\x01 \x03(\x02\x42\x02\x10\x01\"\x1e\n\tInt64List\x12\x11\n\x05value\x18\x01 \x03(\x03\x42\x02\x10\x01\"\x9e\x01\n\x07\x46\x65\x61ture\x12-\n\nbytes_list\x18\x01 \x01(\x0b\x32\x17.stopgap.wire.BytesListH\x00\x12-\n\nfloat_list\x18\x02 \x01(\x0b\x32\x17.stopgap.wire.FloatListH\x00\x12-\n\nint64_list\x18\x03 \x01(\x0b\x32\x17.stopgap.wire.Int64ListH\x00\x42\x06\n\x04kind\"\x87\x01\n\x08\x46\x65\x61tures\x12\x34\n\x07\x66\x65\x61ture\x18\x01 \x03(\x0b\x32#.stopgap.wire.Features.FeatureEntry\x1a\x45\n\x0c\x46\x65\x61tureEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12$\n\x05value\x18\x02 \x01(\x0b\x32\x15.stopgap.wire.Feature:\x02\x38\x01\"3\n\x07\x45xample\x12(\n\x08\x66\x65\x61tures\x18\x01 \x01(\x0b\x32\x16.stopgap.wire.Features\"5\n\x0b\x46\x65\x61tureList\x12&\n\x07\x66\x65\x61ture\x18\x01 \x03(\x0b\x32\x15.stopgap.wire.Feature\"\xa0\x01\n\x0c\x46\x65\x61tureLists\x12\x41\n\x0c\x66\x65\x61ture_list\x18\x01 \x03(\x0b\x32+.stopgap.wire.FeatureLists.FeatureListEntry\x1aM\n\x10\x46\x65\x61tureListEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12(\n\x05value\x18\x02 \x01(\x0b\x32\x19.stopgap.wire.FeatureList:\x02\x38\x01\"m\n\x0fSequenceExample\x12\'\n\x07\x63ontext\x18\x01 \x01(\x0b\x32\x16.stopgap.wire.Features\x12\x31\n\rfeature_lists\x18\x02 \x01(\x0b\x32\x1a.stopgap.wire.FeatureListsb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -27,6 +27,8 @@ if _descriptor._USE_C_DESCRIPTORS == False:
   _globals['_INT64LIST'].fields_by_name['value']._serialized_options = b'\020\001'
   _globals['_FEATURES_FEATUREENTRY']._options = None
   _globals['_FEATURES_FEATUREENTRY']._serialized_options = b'8\001'
+  _globals['_FEATURELISTS_FEATURELISTENTRY']._options = None
+  _globals['_FEATURELISTS_FEATURELISTENTRY']._serialized_options = b'8\001'
   _globals['_BYTESLIST']._serialized_start=46
   _globals['_BYTESLIST']._serialized_end=72
   _globals['_FLOATLIST']._serialized_start=74
@@ -41,4 +43,12 @@ if _descriptor._USE_C_DESCRIPTORS == False:
   _globals['_FEATURES_FEATUREENTRY']._serialized_end=435
   _globals['_EXAMPLE']._serialized_start=437
   _globals['_EXAMPLE']._serialized_end=488
+  _globals['_FEATURELIST']._serialized_start=490
+  _globals['_FEATURELIST']._serialized_end=543
+  _globals['_FEATURELISTS']._serialized_start=546
+  _globals['_FEATURELISTS']._serialized_end=706
+  _globals['_FEATURELISTS_FEATURELISTENTRY']._serialized_start=629
+  _globals['_FEATURELISTS_FEATURELISTENTRY']._serialized_end=706
+  _globals['_SEQUENCEEXAMPLE']._serialized_start=708
+  _globals['_SEQUENCEEXAMPLE']._serialized_end=817
 # @@protoc_insertion_point(module_scope)

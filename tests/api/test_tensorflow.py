@@ -16,7 +16,7 @@ from tests.tensorflow.conftest import OWN_PROCESS
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
-AT_LEAST = 15
+AT_LEAST = 27
 
 
 @on_bubblewrap

@@ -6,6 +6,7 @@ those eight bytes, the bytes, and their masked CRC-32C. A file may be compressed
 
 from __future__ import annotations
 
+import contextlib
 import os
 import struct
 import zlib
@@ -66,13 +67,19 @@ class Damage(JournalError):
         super().__init__(f"{file} is {'torn' if torn else 'damaged'} at byte {offset}: {what}.", remedy)
 
 
-def read_records(file: Union[str, Path], start: int = 0, most_bytes: int = MOST_RECORD_BYTES) -> Iterator[Record]:  # noqa: UP007
+def read_records(
+    file: Union[str, Path],  # noqa: UP007
+    start: int = 0,
+    most_bytes: int = MOST_RECORD_BYTES,
+    stream: Optional[BinaryIO] = None,  # noqa: UP045
+) -> Iterator[Record]:
     """The records of a file, one after the other, and never more of it in memory than the one.
 
     Args:
         file: As it is, or compressed whole with gzip or zlib, which is found out.
         start: Where to begin: the offset or the end of a record.
         most_bytes: Of one record; a longer one is damage.
+        stream: The same file, where it is open already.
 
     Raises:
         Damage: Something is not as it was written; what was given out before is.
@@ -80,8 +87,8 @@ def read_records(file: Union[str, Path], start: int = 0, most_bytes: int = MOST_
     """
     path = Path(file)
     try:
-        with path.open("rb") as stream:
-            yield from _Reader(path, stream, most_bytes).records(start)
+        with contextlib.nullcontext(stream) if stream else path.open("rb") as opened:
+            yield from _Reader(path, opened, most_bytes).records(start)
     except OSError as error:
         raise JournalError(f"{path} cannot be read: {error.strerror or error}.") from error
 
@@ -248,6 +255,11 @@ class TFRecordWriter:
             raise self._refused(error) from error
         self.size += written
         return begin
+
+    def cut(self, offset: int) -> None:
+        """Takes back the records from that offset on."""
+        os.ftruncate(self._file, offset)
+        self.size = offset
 
     def sync(self) -> None:
         """Returns when all that was written is on the disk."""
