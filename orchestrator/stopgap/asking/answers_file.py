@@ -66,7 +66,9 @@ class AnswersFile:
                 raise
             self._take_over(restart=restart)
         except OSError as error:
-            raise DataError(f"The answers {path} cannot be kept: {error.strerror}.", "Make room, or mend the permissions.") from error
+            raise DataError(
+                f"The answers {path} cannot be kept: {error.strerror}.", "Make room, or mend the permissions."
+            ) from error
 
     def __enter__(self) -> AnswersFile:
         return self
@@ -112,9 +114,7 @@ class AnswersFile:
     def _take_over(self, *, restart: bool) -> None:
         belonged_to, whole_bytes, count = self._whole()
         if belonged_to is not None:
-            self.begun_anew = tuple(
-                name for name, value in self.belongs_to.items() if belonged_to.get(name) != value
-            )
+            self.begun_anew = tuple(name for name, value in self.belongs_to.items() if belonged_to.get(name) != value)
         if restart or belonged_to is None or self.begun_anew:
             self._cut_to(0)
             self._writer.append(json.dumps(self.belongs_to).encode())

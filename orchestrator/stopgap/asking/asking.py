@@ -102,7 +102,7 @@ def asked(
     legacy: Side,
     candidate: Side,
     answers: AnswersFile,
-    manner: Manner = Manner(),  # noqa: B008 - it is frozen
+    manner: Manner = Manner(),
     *,
     translation: Translation = AS_IT_IS,
     progress: Progress = silent,

@@ -42,5 +42,6 @@ def candidates_tried(folder: Path, data_digest: str, candidate: str) -> int:
             return len(known)
     except OSError as error:
         raise DataError(
-            f"How many candidates were tried cannot be kept in {file}: {error.strerror}.", "Make room, or mend its permissions."
+            f"How many candidates were tried cannot be kept in {file}: {error.strerror}.",
+            "Make room, or mend its permissions.",
         ) from error

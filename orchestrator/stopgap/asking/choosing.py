@@ -32,7 +32,9 @@ LEGACY, CANDIDATE = "legacy", "modern"
 UNKNOWN_OPERATION = "Op type not registered in TensorFlow"
 
 
-def open_side(source: Source, store: Store, kind: str, show_progress: bool | None = None, progress: Progress = silent) -> Side:
+def open_side(
+    source: Source, store: Store, kind: str, show_progress: bool | None = None, progress: Progress = silent
+) -> Side:
     """The side that is meant.
 
     Args:
@@ -115,7 +117,9 @@ def folder_identity(source: Source, path: Path, digest: str, why: str) -> Identi
 def running_identity(found: Deployment) -> Identity:
     """By the digest with which it was served: what was put into its folder since is not what runs."""
     libraries = [str(library) for library in found.op_libraries]
-    state = state_of(found.sunset.digest, found.bundle, libraries, found.signatures, found.tags, found.created.isoformat())
+    state = state_of(
+        found.sunset.digest, found.bundle, libraries, found.signatures, found.tags, found.created.isoformat()
+    )
     told = f"the deployment {found.name}, which serves {printable(str(found.model))} with {found.bundle}"
     return Identity(told, found.sunset.digest, state)
 

@@ -61,7 +61,11 @@ def rows_in(data: Data, signatures: Mapping[str, Signature]) -> Iterator[Case]:
     """Each row as a case of its own."""
     for case in data.cases():
         count, signature = rows_of(case.inputs), signatures.get(case.signature)
-        if count is None or signature is None or not all(has_rows(case.inputs, name, signature) for name in case.inputs):
+        if (
+            count is None
+            or signature is None
+            or not all(has_rows(case.inputs, name, signature) for name in case.inputs)
+        ):
             continue
         for row in range(count):
             yield Case(case.number, {name: array[row : row + 1] for name, array in case.inputs.items()}, case.signature)

@@ -80,7 +80,7 @@ class RecordedOutputs(Recorded):
         self._asked += count
         if self._asked > self._rows.rows:
             raise DataError(
-                f"{self.file} holds {self._rows.rows} rows, and case {case.number} of the data ends at row {self._asked}.",
+                f"{self.file} holds {self._rows.rows} rows, and case {case.number} ends at row {self._asked}.",
                 "Record the outputs for just these data.",
             )
         answer = self._answer(self._rows.take(count))
@@ -98,8 +98,8 @@ class RecordedOutputs(Recorded):
         if codes is None or not len(failed):
             return Answer(arrays, latency_s=latency_s)
         first = int(failed[0])
-        text = texts.ravel()[first] if texts is not None and texts.size else b""
-        return Answer(failure=Failure(word(codes.ravel()[first]), word(text)), latency_s=latency_s)
+        text = texts.ravel().tolist()[first] if texts is not None and texts.size else b""
+        return Answer(failure=Failure(word(codes.ravel().tolist()[first]), word(text)), latency_s=latency_s)
 
 
 class RecordedLogs(Recorded):

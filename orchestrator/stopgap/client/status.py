@@ -76,5 +76,5 @@ def to_error(error: grpc.RpcError, address: str) -> PredictionError:
 
 
 def code_name(number: int) -> str:
-    """gRPC's name of a status code; `UNKNOWN` for what is none."""
+    """The name that gRPC has for a status code; `UNKNOWN` for what is none."""
     return _NAMES.get(number, grpc.StatusCode.UNKNOWN.name)

@@ -41,7 +41,7 @@ def line_case(number: int, line: bytes, reading: Reading, place: str) -> Case:
     beside = {name: value for name, value in document.items() if name in reading.beside}
     given = {name: value for name, value in document.items() if name not in {"signature_name", *beside}}
     if given.keys() == {"instances"}:
-        inputs = columns(given["instances"], signature, place)
+        inputs: Mapping[str, object] = columns(given["instances"], signature, place)
     elif given.keys() == {"inputs"}:
         inputs = named(given["inputs"], signature, place)
     else:

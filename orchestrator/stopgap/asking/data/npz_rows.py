@@ -68,7 +68,9 @@ class NpzRows:
         """
         try:
             taken = {name: member.take(count) for name, member in self._members.items()}
-            return {name: with_lengths(name, taken[name], taken.get(name + LENGTHS), str(self.file)) for name in self.names}
+            return {
+                name: with_lengths(name, taken[name], taken.get(name + LENGTHS), str(self.file)) for name in self.names
+            }
         except PredictionError as error:
             raise DataError(error.problem, error.remedy) from error
         except UNREADABLE as error:
@@ -106,7 +108,8 @@ class Member:
         self._shape, fortran, self._dtype = VERSIONS[version](stream)
         if self._dtype.hasobject:
             raise DataError(
-                f"The array {name!r} in {file} holds Python objects.", "Save strings as S or U arrays: names.astype('S')."
+                f"The array {name!r} in {file} holds Python objects.",
+                "Save strings as S or U arrays: names.astype('S').",
             )
         if fortran and len(self._shape) > 1:  # its rows do not stand one after the other
             self._whole = self._read(self._shape[::-1]).T

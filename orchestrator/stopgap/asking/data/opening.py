@@ -69,7 +69,8 @@ def format_of(file: Path) -> str:
     if not head:
         raise DataError(f"{file} is empty.", "Give it something to ask.")
     raise DataError(
-        f"{file} is neither an .npz, nor JSON lines, nor a TFRecord.", "Say what it is, if it is one of them: --format NAME"
+        f"{file} is neither an .npz, nor JSON lines, nor a TFRecord.",
+        "Say what it is, if it is one of them: --format NAME",
     )
 
 

@@ -10,10 +10,8 @@ from typing import Any, Optional
 import numpy as np
 from numpy.typing import NDArray
 from stopgap_protos.inference_pb2 import (
-    ClassificationRequest,
     ClassificationResponse,
     Input,
-    RegressionRequest,
     RegressionResponse,
 )
 from stopgap_protos.prediction_log_pb2 import PredictionLog
@@ -78,7 +76,8 @@ def logs_in(file: Path) -> Iterator[Logged]:
             if kind not in ASKABLE:
                 what = kind.replace("_log", "").replace("_", " ") or "nothing"
                 raise DataError(
-                    f"{place} is a log of {what}, which is not asked.", "Take out what is neither predict, classify nor regress."
+                    f"{place} is a log of {what}, which is not asked.",
+                    "Take out what is neither predict, classify nor regress.",
                 )
             yield Logged(found.log, kind, place)
     except JournalError as error:
@@ -94,11 +93,15 @@ def log_case(number: int, logged: Logged, reading: Reading) -> Case:
         values = {examples_input(reading, signature, logged.place): serialised(request.input)}
     absent = sorted(name for name in reading.beside if name not in values)
     if absent:
-        raise DataError(f"{logged.place}: there is no {', '.join(map(repr, absent))}.", "A log holds a model's inputs alone.")
+        raise DataError(
+            f"{logged.place}: there is no {', '.join(map(repr, absent))}.", "A log holds a model's inputs alone."
+        )
     key = key_of(values[reading.key], reading.key, logged.place) if reading.key else ""
     known = reading.signatures.get(signature)
     # In a log all is an input; so what goes by an input's name stays one, whatever it is besides.
-    inputs = {name: value for name, value in values.items() if name not in reading.beside or (known and name in known.inputs)}
+    inputs = {
+        name: value for name, value in values.items() if name not in reading.beside or (known and name in known.inputs)
+    }
     return Case(number, inputs, signature, key, {name: values[name] for name in reading.extras})
 
 
@@ -136,7 +139,7 @@ def predicted(response: PredictResponse, place: str) -> Tensors:
 
 
 def classified(response: ClassificationResponse) -> Optional[Tensors]:  # noqa: UP045
-    """By the names that TF Serving's classify signatures have; None where the rows have different numbers of classes."""
+    """By the names that TF Serving's classify signatures have; None where rows differ in how many classes they have."""
     rows = [list(row.classes) for row in response.result.classifications]
     if len({len(row) for row in rows}) > 1:
         return None

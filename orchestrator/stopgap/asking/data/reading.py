@@ -165,7 +165,8 @@ def key_of(value: object, name: str, place: str) -> str:
     if len(texts) != 1:
         what = "several" if texts else "no"
         raise DataError(
-            f"{place}: the request has {what} values of {name!r}, and is to be a unit of one.", "Ask row by row: --rows 1"
+            f"{place}: the request has {what} values of {name!r}, and is to be a unit of one.",
+            "Ask row by row: --rows 1",
         )
     return texts.pop()
 
@@ -185,7 +186,9 @@ def rows_of(inputs: Tensors) -> int | None:
         if array.ndim and not any(name.endswith(part) for part in SPARSE_PARTS)
     }
     first |= {
-        int(array[0]) for name, array in inputs.items() if name.endswith("/dense_shape") and array.ndim == 1 and array.size
+        int(array[0])
+        for name, array in inputs.items()
+        if name.endswith("/dense_shape") and array.ndim == 1 and array.size
     }
     return first.pop() if len(first) == 1 else None
 

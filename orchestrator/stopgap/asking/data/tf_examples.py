@@ -32,9 +32,12 @@ def example_cases(file: Path, reading: Reading) -> Iterator[Case]:
         DataError: A record cannot be read, or is not what the model takes.
     """
     records = (record_of(file, record) for record in read_records(file))
+    by_name: bool | None = None  # as the first record has it: a later one that lacks an input is no other kind
     try:
         for number, rows in enumerate(batches(records, reading.rows)):
-            yield batch_case(number, rows, reading)
+            signature = known(reading)
+            by_name = is_parsed(rows[0], reading.examples, signature) if by_name is None else by_name
+            yield batch_case(number, rows, reading, signature, by_name=by_name)
     except JournalError as error:
         raise DataError(error.problem, error.remedy) from error
 
@@ -66,14 +69,18 @@ def batches(rows: Iterator[Row], size: int | None) -> Iterator[Sequence[Row]]:
         yield batch
 
 
-def batch_case(number: int, rows: Sequence[Row], reading: Reading) -> Case:
-    signature, place = reading.chosen, rows[0].place
-    if signature is None:
+def known(reading: Reading) -> Signature:
+    if reading.chosen is None:
         raise DataError(
             "tf.Examples can be read only where the model's signature is known.", "Name a model that can be asked."
         )
+    return reading.chosen
+
+
+def batch_case(number: int, rows: Sequence[Row], reading: Reading, signature: Signature, *, by_name: bool) -> Case:
+    place = rows[0].place
     values: dict[str, object] = {name: column(rows, name, None) for name in reading.beside}
-    if is_parsed(rows[0], reading.examples, signature):
+    if by_name:
         there = [name for name in signature.inputs if name not in signature.optional or name in rows[0].features]
         values |= {name: column(rows, name, signature.inputs[name]) for name in there}
     else:
@@ -99,7 +106,7 @@ def string_input(signature: Signature) -> str:
     required = [name for name in found if name not in signature.optional]
     if len(required or found) != 1:
         raise DataError(
-            f"The signature {signature.name!r} has {len(found)} inputs of strings, so none that must be the tf.Examples'.",
+            f"The signature {signature.name!r} has {len(found)} inputs of strings: not just the tf.Examples'.",
             "Name the inputs as features in the tf.Examples (--examples parsed).",
         )
     return (required or found)[0]
