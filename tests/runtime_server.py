@@ -38,7 +38,7 @@ def model_server(tensorflow: TensorFlow, folder: Path, name: str, *, port: int =
         servable.close()
 
 
-class _Calls(grpc.GenericRpcHandler):
+class _Calls(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # a generic to its stubs alone
     def __init__(self, api: GrpcApi) -> None:
         self._api = api
 

@@ -152,7 +152,7 @@ def test_a_killed_process_loses_nothing_that_it_had_kept(tmp_path: Path, run: in
             time.sleep(0.01 * run)
             process.send_signal(signal.SIGKILL)
             said = max([said, *map(int, process.stdout.read().split())])
-        with AnswersFile(shutil.copy(path, tmp_path / "copy"), {"the data": "d"}) as file:
+        with AnswersFile(Path(shutil.copy(path, tmp_path / "copy")), {"the data": "d"}) as file:
             assert file.count >= said
             numbers = [int((legacy.outputs or {})["n"]) for legacy, _ in file.kept()]
         assert numbers == list(range(len(numbers)))

@@ -330,4 +330,4 @@ def test_the_rows_of_a_sparse_input_are_not_those_of_its_parts() -> None:
     assert rows_of(sparse) == 3
     assert rows_of({**sparse, "y": np.zeros((3, 1))}) == 3
     assert rows_of({**sparse, "y": np.zeros((4, 1))}) is None
-    assert rows_of({"scale": np.float32(1)}) is None
+    assert rows_of({"scale": np.array(1.0)}) is None

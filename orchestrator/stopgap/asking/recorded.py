@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from stopgap.asking.data.npz_rows import NpzRows
@@ -94,12 +93,12 @@ class RecordedOutputs(Recorded):
         arrays = {name: tensor(name, array, str(self.file)) for name, array in taken.items()}
         codes, texts, latencies = (arrays.pop(name, None) for name in (FAILURES, FAILURE_TEXTS, LATENCIES_S))
         latency_s = float(latencies.ravel()[0]) if latencies is not None and latencies.size else None
-        failed = np.flatnonzero([bool(code) for code in codes.ravel().tolist()]) if codes is not None else ()
-        if codes is None or not len(failed):
+        said: list[object] = [] if codes is None else codes.ravel().tolist()
+        first = next((row for row, code in enumerate(said) if code), None)
+        if first is None:
             return Answer(arrays, latency_s=latency_s)
-        first = int(failed[0])
         text = texts.ravel().tolist()[first] if texts is not None and texts.size else b""
-        return Answer(failure=Failure(word(codes.ravel().tolist()[first]), word(text)), latency_s=latency_s)
+        return Answer(failure=Failure(word(said[first]), word(text)), latency_s=latency_s)
 
 
 class RecordedLogs(Recorded):
