@@ -1,0 +1,172 @@
+"""One comparison as somebody wants it: both sides and the data opened, and the answers of last time at hand."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from stopgap.api.opening import Source
+from stopgap.asking.answers_file import AnswersFile
+from stopgap.asking.asking import AS_IT_IS, Manner, Translation, asked, belongs_to
+from stopgap.asking.candidates import candidates_tried
+from stopgap.asking.choosing import CANDIDATE, LEGACY, open_side
+from stopgap.asking.data.opening import open_data
+from stopgap.asking.data.reading import Data, Reading
+from stopgap.asking.noise import noise_pairs
+from stopgap.asking.sides import Identity, Side
+from stopgap.client.signatures import choose
+from stopgap.comparison.pairs import Pair
+from stopgap.errors import DataError
+from stopgap.progress import Progress, silent
+from stopgap.store import Store
+
+__all__ = ["Meeting", "Wanted", "meeting"]
+
+FOLDER = "comparisons"
+NAME_LENGTH = 24  # of hexadecimal
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is to be compared, over what, and how.
+
+    Attributes:
+        legacy: What is named as the legacy model; an empty bundle means the one for its kind.
+        candidate: Likewise.
+        data: The file to ask with.
+        format_: What it is, one of `data.opening.FORMATS`; empty: as it begins.
+        reading: How it is read; the signatures come from the sides.
+        manner: How the sides are asked.
+        restart: Whether what was answered before is forgotten.
+    """
+
+    legacy: Source
+    candidate: Source
+    data: Path
+    format_: str = ""
+    reading: Reading = field(default_factory=Reading)
+    manner: Manner = field(default_factory=Manner)
+    restart: bool = False
+
+
+@dataclass(frozen=True)
+class Meeting:
+    """Both sides, open, and the data.
+
+    Attributes:
+        legacy: What the legacy side is, as it was when this began.
+        candidate: Likewise.
+        answered: How many cases were answered before.
+        begun_anew: What has changed since last time, for which the answers of then were forgotten.
+        candidates: How many were tried on these data, this one included: alpha is divided by it.
+    """
+
+    wanted: Wanted
+    data: Data
+    legacy: Identity
+    candidate: Identity
+    answered: int
+    begun_anew: tuple[str, ...]
+    candidates: int
+    _sides: tuple[Side, Side]
+    _answers: AnswersFile
+    _translation: Translation
+
+    def pairs(self, progress: Progress = silent) -> Iterator[Pair]:
+        """All pairs from the first on; see `asked`, which may be broken off at any of them."""
+        return asked(
+            self.data,
+            *self._sides,
+            self._answers,
+            self.wanted.manner,
+            translation=self._translation,
+            progress=progress,
+        )
+
+    def noise(self, most_rows: int = 256, progress: Progress = silent) -> Iterator[Pair]:
+        """The legacy model against itself, over the data's first rows; see `noise_pairs`."""
+        return noise_pairs(
+            self.data, self._sides[0], most_rows=most_rows, timeout_s=self.wanted.manner.timeout_s, progress=progress
+        )
+
+
+@contextmanager
+def meeting(
+    wanted: Wanted,
+    translation: Translation = AS_IT_IS,
+    *,
+    show_progress: bool | None = None,
+    progress: Progress = silent,
+) -> Iterator[Meeting]:
+    """Opens all of it, and closes it again: sandboxes that were started for this end with it.
+
+    Args:
+        wanted: What is compared.
+        translation: From the legacy model's words to the candidate's.
+        show_progress: As for `load`, while sandboxes start.
+        progress: Told while files are read.
+
+    Raises:
+        StopgapError: Of the kind of what is wrong.
+    """
+    store = Store.default()
+    folder = store.folder / FOLDER
+    with ExitStack() as opened:
+        legacy = open_side(wanted.legacy, store, LEGACY, show_progress, progress)
+        opened.callback(legacy.close)
+        candidate = open_side(wanted.candidate, store, CANDIDATE, show_progress, progress)
+        opened.callback(candidate.close)
+        data = open_data(wanted.data, reading_of(wanted.reading, legacy, candidate), wanted.format_, progress)
+        belonging = belongs_to(data, legacy, candidate, wanted.manner, translation)
+        make_private(store.folder, folder)
+        answers = opened.enter_context(AnswersFile(folder / file_name(wanted), belonging, restart=wanted.restart))
+        last = candidate.identity()
+        yield Meeting(
+            wanted,
+            data,
+            legacy.identity(),
+            last,
+            answers.count,
+            answers.begun_anew,
+            candidates_tried(folder, data.digest, last.digest or last.state),
+            (legacy, candidate),
+            answers,
+            translation,
+        )
+
+
+def reading_of(reading: Reading, legacy: Side, candidate: Side) -> Reading:
+    """By the legacy model's signatures, or where it is recorded by the candidate's.
+
+    Raises:
+        PredictionError: The signature that is named is not there.
+    """
+    signatures = legacy.signatures() or candidate.signatures()
+    if signatures:
+        choose(signatures, reading.signature)
+    return replace(reading, signatures=signatures)
+
+
+def file_name(wanted: Wanted) -> str:
+    """By what was typed, not by what it was then: so that it can be told when that has changed."""
+    typed = [wanted.legacy.target, wanted.candidate.target, os.fspath(wanted.data.absolute())]
+    return f"{hashlib.sha256(json.dumps(typed).encode()).hexdigest()[:NAME_LENGTH]}.answers"
+
+
+def make_private(state: Path, folder: Path) -> None:
+    """
+    Raises:
+        DataError: The state folder cannot be used.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        state.chmod(0o700)
+    except OSError as error:
+        raise DataError(
+            f"The state folder {state} cannot be used: {error.strerror}.", "Choose another with STOPGAP_STATE."
+        ) from error
