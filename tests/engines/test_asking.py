@@ -43,8 +43,9 @@ def state(engine: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Itera
 
 
 def data_of(model: zoo.ZooModel, folder: Path) -> tuple[Path, str]:
-    """One good case of the model's, whole, and its signature."""
-    case = next(case for case in model.cases if case.error is None)
+    """The good case of the model's that has the most rows, and its signature."""
+    good = [case for case in model.cases if case.error is None]
+    case = max(good, key=lambda case: max(array.shape[0] for array in case.inputs.values() if array.ndim))
     file = folder / f"{model.name}.npz"
     file.write_bytes(write_npz({name: np.asarray(array) for name, array in case.inputs.items()}))
     return file, case.signature
@@ -80,12 +81,12 @@ def test_a_folder_is_served_by_both_tensorflows_and_a_broken_comparison_goes_on(
         assert "tf-2." in begun.candidate.told
         assert begun.legacy.digest == begun.candidate.digest
         assert (begun.answered, begun.begun_anew, begun.candidates) == (0, (), 1)
-        first = list(islice(begun.pairs(), 2))
+        first = list(islice(begun.pairs(), 1))
     with meeting(this) as again:
-        assert again.answered == 2
+        assert again.answered == 1
         pairs = list(again.pairs())
         noise = list(again.noise(most_rows=4))
-    assert [pair.legacy.latency_s for pair in pairs[:2]] == [pair.legacy.latency_s for pair in first]
+    assert [pair.legacy.latency_s for pair in pairs[:1]] == [pair.legacy.latency_s for pair in first]
     assert_alike(pairs, CONTROL.atol, CONTROL.rtol)
     assert_alike(noise, 1e-4, 1e-3)
     assert (state / "comparisons").stat().st_mode & 0o077 == 0

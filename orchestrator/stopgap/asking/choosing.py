@@ -17,8 +17,9 @@ from stopgap.asking.recorded import RecordedLogs, RecordedOutputs
 from stopgap.asking.sides import Identity, Side
 from stopgap.client.channel import ServingChannel
 from stopgap.client.requests import status_request
+from stopgap.client.status import UNIMPLEMENTED
 from stopgap.digests import sha256_of
-from stopgap.errors import DataError, ModelError
+from stopgap.errors import DataError, ModelError, PredictionError
 from stopgap.model_contents import contents_of, model_digest, read_files
 from stopgap.models import find_model
 from stopgap.printable import printable
@@ -130,12 +131,22 @@ def remote_identity(target: Remote) -> Identity:
     Raises:
         PredictionError: It does not answer.
     """
-    with ServingChannel(target.address) as channel:
-        answer = channel.status(status_request(target.name), LOOK_TIMEOUT_S)
-    versions = sorted(version.version for version in answer.model_version_status)
+    versions = versions_at(target)
     numbered = "version " + " and ".join(map(str, versions)) if versions else "no version"
     told = f"{target.name} at {target.address}, {numbered}, unpinned: whoever serves it may replace it unseen"
     return Identity(told, None, state_of("unpinned", target.address, target.name, versions))
+
+
+def versions_at(target: Remote) -> list[int]:
+    """None where it is served by somebody who does not know the question."""
+    with ServingChannel(target.address) as channel:
+        try:
+            answer = channel.status(status_request(target.name), LOOK_TIMEOUT_S)
+        except PredictionError as error:
+            if error.code != UNIMPLEMENTED:
+                raise
+            return []
+    return sorted(version.version for version in answer.model_version_status)
 
 
 def state_of(*parts: object) -> str:

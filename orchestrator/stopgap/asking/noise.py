@@ -6,7 +6,7 @@ is noise, and no candidate is to be blamed for as much.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
@@ -101,8 +101,8 @@ def pair_of(number: int, rows: Sequence[Case], legacy: Side, timeout_s: float) -
         return
     inputs = {name: np.concatenate([row.inputs[name] for row in rows]) for name in rows[0].inputs}
     case = Case(number, inputs, rows[0].signature)
-    ask: Callable[[Case], Answer] = lambda asked: legacy.question(asked)(timeout_s)  # noqa: E731
-    singly, together = [ask(row) for row in rows], ask(case)
+    singly = [legacy.question(row)(timeout_s) for row in rows]
+    together = legacy.question(case)(timeout_s)
     failed = next((answer for answer in (*singly, together) if answer.outputs is None), None)
     if failed is not None:
         yield Pair(case, next((one for one in singly if one.outputs is None), joined(singly)), together)
