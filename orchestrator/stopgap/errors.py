@@ -9,6 +9,7 @@ StopgapError
 ├── SandboxError      the runtime died or did not come up; carries its last log lines
 ├── FrontError        the front could not be started, configured or reached
 ├── PredictionError   a request was refused or failed; carries gRPC's status code
+├── ComparisonError   a plan of a comparison, or a map between two models, that cannot be
 └── VerdictError      a margin that cannot be, or units that no verdict can be made of
 """
 
@@ -16,6 +17,7 @@ from __future__ import annotations
 
 __all__ = [
     "BundleError",
+    "ComparisonError",
     "DeploymentError",
     "EngineError",
     "FrontError",
@@ -91,6 +93,10 @@ class PredictionError(StopgapError):
     def __init__(self, problem: str, code: int, remedy: str = "") -> None:
         super().__init__(problem, remedy)
         self.code = code
+
+
+class ComparisonError(StopgapError):
+    """A plan of a comparison, or a map from a legacy model's names to its successor's, that cannot be."""
 
 
 class VerdictError(StopgapError):
