@@ -8,15 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Optional
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from stopgap.comparison.pairs import Pair
+from stopgap.comparison.sight import SHARE, Evidence, Sight
 from stopgap.comparison.values import Floats, as_array, flat, is_text, numbers, rows_of, text
 
-__all__ = ["Errors", "Floor", "Tolerance", "errors_of", "noise_floor"]
+__all__ = ["Close", "Errors", "Floor", "Tolerance", "errors_of", "noise_floor"]
 
 
 @dataclass(frozen=True)
@@ -95,10 +96,10 @@ def incomparable(legacy: NDArray[Any] | None, reason: str) -> Errors:
 def numeric(
     known: Floats,
     found: Floats,
-    same: Optional[NDArray[np.bool_]],
+    same: NDArray[np.bool_] | None,
     tolerance: Tolerance,
     floor: float,
-    dtypes: str,  # noqa: UP045
+    dtypes: str,
 ) -> Errors:
     with np.errstate(all="ignore"):
         absolute = np.abs(found - known)
@@ -150,6 +151,37 @@ class Floor:
     differing: Mapping[str, float]
     unstable: tuple[str, ...]
     pairs: int
+
+
+@dataclass(frozen=True)
+class Close:
+    """Whether no element of a request is outside: of one output, or of all that the legacy model answers with.
+
+    Attributes:
+        output: Empty: all of them.
+        floor: The noise floor, by output.
+    """
+
+    output: str
+    tolerance: Tolerance
+    floor: Mapping[str, float]
+
+    @property
+    def evidence(self) -> Evidence:
+        return SHARE
+
+    def look(self, pair: Pair) -> Sight:
+        ours, theirs = pair.legacy.outputs or {}, pair.candidate.outputs or {}
+        names = [self.output] if self.output else sorted(ours)
+        seen = {
+            name: errors_of(ours.get(name), theirs.get(name), self.tolerance, self.floor.get(name, 0.0))
+            for name in names
+        }
+        agrees = not any(errors.outside.any() for errors in seen.values())
+        reasons = [errors.reason for errors in seen.values() if errors.reason]
+        notes = tuple(f"dtype {errors.dtypes}" for errors in seen.values() if errors.dtypes)
+        severity = max((errors.excess for errors in seen.values()), default=0.0)
+        return Sight(np.array([float(agrees)]), next(iter(reasons), ""), severity=severity, notes=notes, errors=seen)
 
 
 def noise_floor(pairs: Iterable[Pair]) -> Floor:

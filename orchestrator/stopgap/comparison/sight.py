@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, Optional, Protocol
 
 import numpy as np
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from stopgap.comparison.pairs import Pair
 from stopgap.comparison.values import Floats, as_array, flat, numbers, rows_of
 
-__all__ = ["Evidence", "Measure", "Sight", "by_row", "excluded", "matching", "unknown", "worst"]
+__all__ = ["Evidence", "Measure", "Sight", "by_row", "excluded", "matching", "sight_of", "unknown", "worst"]
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,8 @@ class Sight:
         differences: Candidate less legacy, by row, where that is a number; for the quantiles.
         severity: How bad it is, to find the worst among those that disagree.
         notes: What is to be counted beside.
+        notice: What a person has to know, once.
+        errors: By output, element by element, where they were looked at so.
     """
 
     values: Floats
@@ -64,6 +67,8 @@ class Sight:
     differences: Optional[Floats] = None  # noqa: UP045
     severity: float = 0.0
     notes: tuple[str, ...] = ()
+    notice: str = ""
+    errors: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Measure(Protocol):
@@ -137,3 +142,18 @@ def by_row(measure: Measure, pair: Pair, output: str) -> Rows | Sight:
     if theirs is None:
         return worst(measure, "the candidate's answer is no number")
     return Rows(flat(ours), flat(theirs))
+
+
+def sight_of(measure: Measure, pair: Pair) -> Sight:
+    """What the measure sees, also where a model has failed.
+
+    Who fails to answer where the legacy model does disagrees as much as can be. Where the legacy model failed there is
+    nothing to agree with: such a request counts in the measures of failures alone, whatever the candidate did.
+    """
+    if getattr(measure, "sees_failures", False):
+        return measure.look(pair)
+    if pair.legacy.outputs is None:
+        return excluded("the legacy model did not answer")
+    if pair.candidate.outputs is None:
+        return worst(measure, "the candidate did not answer")
+    return measure.look(pair)
