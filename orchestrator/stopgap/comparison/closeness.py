@@ -1,4 +1,4 @@
-"""How far a candidate's numbers are from the legacy model's, element by element: for the same weights in new code.
+"""How far a candidate's numbers are from the legacy model's, by element: for the same weights in new code.
 
 An element is outside when |c - r| > max(k * noise floor, atol + rtol * |r|), r being the legacy model's. NaN is equal to
 NaN alone and an infinity to the one of the same sign; what is no number must be exactly equal.
@@ -78,7 +78,7 @@ def errors_of(legacy: Any, candidate: Any, tolerance: Tolerance, floor: float = 
     known, found = numbers(ours), numbers(theirs)
     if known is not None and found is not None:
         dtypes = "" if ours.dtype == theirs.dtype else f"{ours.dtype} → {theirs.dtype}"
-        return numeric(known, found, same_integers(ours, theirs), tolerance, floor, dtypes)
+        return numeric(known, found, same_integers(ours, theirs), tolerance, floor=floor, dtypes=dtypes)
     if (known is None) is not (found is None) and ours.size:
         return incomparable(ours, "the kinds of values differ")
     return exact(ours, theirs)
@@ -98,6 +98,7 @@ def numeric(
     found: Floats,
     same: NDArray[np.bool_] | None,
     tolerance: Tolerance,
+    *,
     floor: float,
     dtypes: str,
 ) -> Errors:

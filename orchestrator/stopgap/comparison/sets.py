@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -79,16 +80,14 @@ class Sets:
         except (ValueError, TypeError, IndexError, OverflowError):
             return None
 
-    def _row(self, row: object, number: int, beside: dict[str, NDArray[np.generic] | None]) -> Found:
+    def _row(self, row: object, number: int, beside: dict[str, Any]) -> Found:
         array = as_array(row)
         places = None if array is None else numbers(array) if array.size else np.zeros((0, 4))
         if places is None or places.ndim != 2 or np.isnan(places).any():
             raise ValueError(row)
 
         def of(name: str) -> NDArray[np.generic]:
-            array = beside[name]
-            assert array is not None
-            return np.ravel(np.atleast_1d(array)[number])
+            return np.ravel(np.atleast_1d(beside[name])[number])
 
         kept = np.ones(len(places), np.bool_)
         if self.count:
