@@ -1,7 +1,7 @@
 """How far a candidate's numbers are from the legacy model's, by element: for the same weights in new code.
 
-An element is outside when |c - r| > max(k * noise floor, atol + rtol * |r|), r being the legacy model's. NaN is equal to
-NaN alone and an infinity to the one of the same sign; what is no number must be exactly equal.
+An element is outside when |c - r| > max(k * noise floor, atol + rtol * |r|), r being the legacy model's. NaN is equal
+to NaN alone and an infinity to the one of the same sign; what is no number must be exactly equal.
 """
 
 from __future__ import annotations

@@ -132,16 +132,17 @@ class Mean:
         self._all_dropped += units
 
     def read(self) -> Verdict:
-        if self._terms.whole_file and not self._terms.independent:
-            found = self._exact()
-        else:
-            found = self._look()
+        found = self._exact() if self._of_the_file_alone else self._look()
         if self._sign > 0:
             return found
         return replace(found, estimate=-found.estimate, lower=-found.upper, upper=-found.lower)
 
+    @property
+    def _of_the_file_alone(self) -> bool:
+        return self._terms.whole_file and not self._terms.independent
+
     def _look(self) -> Verdict:
-        if self._terms.whole_file and not self._terms.independent:
+        if self._of_the_file_alone:
             self._waiting.clear()
             return self._judge.verdict
         waiting, dropped, self._waiting, self._dropped = self._waiting, self._dropped, [], 0
