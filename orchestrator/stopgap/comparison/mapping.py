@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Optional, Union
+from typing import Any, Union
 
 import numpy as np
 from numpy.typing import NDArray
@@ -201,12 +201,11 @@ def read_tensor(name: str, value: object) -> Tensor:
         return Tensor(value)
     if not isinstance(value, Mapping) or set(value) - {"name", "classes", "dtype", "shape"}:
         raise ComparisonError(f"The map of {name!r} must be a name, or a table of name, classes, dtype, shape.")
-    shape: Optional[object] = value.get("shape", "")
-    lists = {"classes": value.get("classes", []), "shape": shape if not isinstance(shape, str) else []}
-    for key, numbers in lists.items():
+    shape, classes = value.get("shape", ""), value.get("classes", [])
+    for key, numbers in (("classes", classes), ("shape", [] if isinstance(shape, str) else shape)):
         if not isinstance(numbers, (list, tuple)) or not all(type(each) is int for each in numbers):
             raise ComparisonError(f"The {key} of {name!r} must be a list of whole numbers.")
     if not all(isinstance(value.get(key, ""), str) for key in ("name", "dtype")):
         raise ComparisonError(f"The name and dtype of {name!r} must be texts.")
-    sizes: Union[str, tuple[int, ...]] = shape if isinstance(shape, str) else tuple(lists["shape"])  # type: ignore[arg-type] # noqa: UP007
-    return Tensor(value.get("name", ""), tuple(lists["classes"]), value.get("dtype", ""), sizes)  # type: ignore[arg-type]
+    sizes = shape if isinstance(shape, str) else tuple(shape)
+    return Tensor(value.get("name", ""), tuple(classes), value.get("dtype", ""), sizes)
