@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from stopgap.comparison.classes import label
 from stopgap.comparison.failures import code_of, parity_of
 from stopgap.comparison.pairs import Answer, Case, Pair, Tensors
 from stopgap.comparison.plan import Plan
@@ -24,7 +25,7 @@ from stopgap.comparison.result import Finding, Result
 from stopgap.comparison.sketch import Sketch
 from stopgap.comparison.tally import MOST_REASONS, SHOWN, Tally, quantiles_of
 from stopgap.comparison.units import MOST_UNITS, Units, unit_of
-from stopgap.comparison.values import as_array, text
+from stopgap.comparison.values import as_array
 from stopgap.errors import ComparisonError
 from stopgap.printable import printable
 
@@ -178,7 +179,7 @@ def slice_of(case: Case, name: str) -> str:
 
 
 def shown(element: object) -> str:
-    return printable(text(element).decode("utf-8", "backslashreplace"), LONGEST_SLICE)
+    return printable(label(element).decode("utf-8", "backslashreplace"), LONGEST_SLICE)
 
 
 def counted(counter: Counter[str], word: str, number: int) -> None:

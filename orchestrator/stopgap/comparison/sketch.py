@@ -7,7 +7,6 @@ A histogram whose bins grow with the numbers: each is 2 % wider than the one bef
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -57,9 +56,6 @@ class Sketch:
         rank = max(1, math.ceil(share * self.count))
         place = int(np.searchsorted(np.cumsum(self._counts), rank))
         return min(max(self._value(place - BINS), self.least), self.most)
-
-    def quantiles(self, shares: Iterable[float]) -> tuple[float, ...]:
-        return tuple(self.quantile(share) for share in shares)
 
     @property
     def mean(self) -> float:

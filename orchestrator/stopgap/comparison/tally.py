@@ -219,13 +219,17 @@ class Tally:
 
 def quantiles_of(sketch: Sketch) -> Quantiles:
     """NaN where there is no number."""
-    extremes = (sketch.least, sketch.most) if sketch.count else (math.nan, math.nan)
+    least, most = (sketch.least, sketch.most) if sketch.count else (math.nan, math.nan)
+    half, nine_tenths, all_but_one, nearly_all = (sketch.quantile(share) for share in (0.5, 0.9, 0.99, 0.999))
     return Quantiles(
         sketch.count,
         sketch.not_a_number + sketch.infinite,
         sketch.mean,
         sketch.deviation,
-        extremes[0],
-        *sketch.quantiles((0.5, 0.9, 0.99, 0.999)),
-        extremes[1],
+        least,
+        half,
+        nine_tenths,
+        all_but_one,
+        nearly_all,
+        most,
     )
