@@ -11,6 +11,7 @@ StopgapError
 ├── JournalError      recorded traffic that cannot be written, read or asked again
 ├── PredictionError   a request was refused or failed; carries gRPC's status code
 ├── DataError         what two models are to be asked with cannot be read, or is not theirs
+├── ComparisonError   a plan of a comparison, or a map between two models, that cannot be
 └── VerdictError      a margin that cannot be, or units that no verdict can be made of
 """
 
@@ -18,6 +19,7 @@ from __future__ import annotations
 
 __all__ = [
     "BundleError",
+    "ComparisonError",
     "DataError",
     "DeploymentError",
     "EngineError",
@@ -103,6 +105,10 @@ class PredictionError(StopgapError):
 
 class DataError(StopgapError):
     """What two models are to be asked with cannot be read, does not fit the model, or is not what was asked before."""
+
+
+class ComparisonError(StopgapError):
+    """A plan of a comparison, or a map from a legacy model's names to its successor's, that cannot be."""
 
 
 class VerdictError(StopgapError):

@@ -19,6 +19,7 @@ from stopgap.client.channel import ServingChannel
 from stopgap.client.requests import status_request
 from stopgap.client.status import UNIMPLEMENTED
 from stopgap.digests import sha256_of
+from stopgap.engines.choice import AUTO
 from stopgap.errors import DataError, ModelError, PredictionError
 from stopgap.model_contents import contents_of, model_digest, read_files
 from stopgap.models import find_model
@@ -54,7 +55,8 @@ def open_side(
     target = target_of(source.target, source.name, store)
     if isinstance(target, Folder):
         return folder_side(source, target.path, kind, show_progress, progress)
-    told = dataclasses.replace(source, bundle=source.bundle or Source.bundle)
+    # The engine is for those that are folders.
+    told = dataclasses.replace(source, bundle=source.bundle or Source.bundle, engine=AUTO)
     if isinstance(target, Running):
         return live(told, lambda: running_identity(store.deployment(target.name)), show_progress)
     return live(told, lambda: remote_identity(target), show_progress)

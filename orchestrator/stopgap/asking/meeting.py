@@ -18,8 +18,10 @@ from stopgap.asking.choosing import CANDIDATE, LEGACY, open_side
 from stopgap.asking.data.opening import open_data
 from stopgap.asking.data.reading import Data, Reading
 from stopgap.asking.noise import noise_pairs
+from stopgap.asking.noise_file import kept_noise
 from stopgap.asking.sides import Identity, Side
 from stopgap.client.signatures import choose
+from stopgap.comparison.closeness import Floor
 from stopgap.comparison.pairs import Pair
 from stopgap.errors import DataError
 from stopgap.progress import Progress, silent
@@ -76,6 +78,7 @@ class Meeting:
     _sides: tuple[Side, Side]
     _answers: AnswersFile
     _translation: Translation
+    _noise_file: Path
 
     def pairs(self, progress: Progress = silent) -> Iterator[Pair]:
         """All pairs from the first on; see `asked`, which may be broken off at any of them."""
@@ -88,10 +91,22 @@ class Meeting:
             progress=progress,
         )
 
-    def noise(self, most_rows: int = 256, progress: Progress = silent) -> Iterator[Pair]:
-        """The legacy model against itself, over the data's first rows; see `noise_pairs`."""
-        return noise_pairs(
-            self.data, self._sides[0], most_rows=most_rows, timeout_s=self.wanted.manner.timeout_s, progress=progress
+    def noise(self, most_rows: int = 256, progress: Progress = silent) -> Floor:
+        """How far the legacy model is from itself, over the data's first rows; asked once, see `noise_pairs`."""
+        belongs_to = {
+            name: self._answers.belongs_to[name] for name in ("the legacy model", "the data", "how the data are read")
+        }
+        return kept_noise(
+            self._noise_file,
+            {**belongs_to, "the rows": str(most_rows)},
+            lambda: noise_pairs(
+                self.data,
+                self._sides[0],
+                most_rows=most_rows,
+                timeout_s=self.wanted.manner.timeout_s,
+                progress=progress,
+            ),
+            restart=self.wanted.restart,
         )
 
 
@@ -137,19 +152,21 @@ def meeting(
             (legacy, candidate),
             answers,
             translation,
+            folder / f"{file_name(wanted)}.noise",
         )
 
 
 def reading_of(reading: Reading, legacy: Side, candidate: Side) -> Reading:
-    """By the legacy model's signatures, or where it is recorded by the candidate's.
+    """By the legacy model's signatures, or where it is recorded by the candidate's. What is an input is no extra.
 
     Raises:
         PredictionError: The signature that is named is not there.
     """
     signatures = legacy.signatures() or candidate.signatures()
-    if signatures:
-        choose(signatures, reading.signature)
-    return replace(reading, signatures=signatures)
+    if not signatures:
+        return reading
+    chosen = choose(signatures, reading.signature)
+    return replace(reading, signatures=signatures, extras=reading.extras - chosen.inputs.keys())
 
 
 def file_name(wanted: Wanted) -> str:

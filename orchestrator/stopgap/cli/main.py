@@ -12,6 +12,7 @@ import click
 
 from stopgap.cli.audit import audit
 from stopgap.cli.bundle import bundle
+from stopgap.cli.compare import compare
 from stopgap.cli.doctor import doctor
 from stopgap.cli.extend import extend
 from stopgap.cli.incidents import incidents
@@ -51,6 +52,7 @@ def cli() -> None:
 for command in (
     serve,
     predict,
+    compare,
     status,
     logs,
     incidents,
@@ -69,7 +71,9 @@ for command in (
 
 
 def main() -> NoReturn:
-    """The console script: 0 done, 1 went wrong, 2 wrong usage, 3 an audit found something BROKEN.
+    """The console script: 0 done, 1 went wrong, 2 wrong usage.
+
+    3: an audit found something BROKEN, or a comparison says FAIL; 4: that is INCONCLUSIVE.
 
     129, 130 or 143: hung up, interrupted or terminated.
     """

@@ -1,0 +1,222 @@
+"""`stopgap compare`: whether a candidate can take a legacy model's place, on data that both are asked with."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Final
+
+import click
+from rich.text import Text
+
+from stopgap.api.opening import Source
+from stopgap.api.sunset_notice import SunsetWarning
+from stopgap.asking.asking import Manner
+from stopgap.asking.data.opening import FORMATS
+from stopgap.asking.data.reading import Reading
+from stopgap.asking.data.tf_examples import AUTO as AS_IT_BEGINS
+from stopgap.asking.data.tf_examples import PARSED, SERIALISED
+from stopgap.asking.meeting import Meeting, Wanted, meeting
+from stopgap.asking.sides import Identity
+from stopgap.asking.translation import MapTranslation
+from stopgap.cli.arguments import timeout
+from stopgap.cli.output import Reporter, print_json, print_table, reporter
+from stopgap.client.signatures import DEFAULT_SIGNATURE
+from stopgap.comparison.judge import Judge
+from stopgap.comparison.plan import CONVERSION, RETRAINED, Condition, Plan, read_plan
+from stopgap.comparison.result import Finding, Result
+from stopgap.engines.choice import AUTO, CHOICES
+from stopgap.errors import StopgapError
+from stopgap.printable import printable
+
+__all__ = ["compare"]
+
+EXIT_CODES: Final = {"PASS": 0, "FAIL": 3, "INCONCLUSIVE": 4}
+COLOURS: Final = {"PASS": "bold green", "FAIL": "bold red", "INCONCLUSIVE": "bold yellow", "SHOWN": ""}
+NOISE_ROWS: Final = 256
+MEASURES: Final = {CONVERSION: "close", RETRAINED: "top_1"}
+
+
+@click.command()
+@click.argument("legacy")
+@click.argument("candidate")
+@click.option(
+    "--data", required=True, type=click.Path(path_type=Path), metavar="FILE", help="What both are asked with."
+)
+@click.option(
+    "--plan", "plan_file", type=click.Path(path_type=Path), metavar="FILE", help="What is compared, by which margins."
+)
+@click.option(
+    "--mode", type=click.Choice([CONVERSION, RETRAINED]), help="In place of a plan: the same weights, or new."
+)
+@click.option("--measure", metavar="NAME", help="With --mode.  [default: close for a conversion, else top_1]")
+@click.option("--output", default="", metavar="NAME", help="With --mode: the legacy model's output that is measured.")
+@click.option("--margin", type=float, metavar="M", help="With --mode. Without a margin nothing passes.")
+@click.option(
+    "--independent", is_flag=True, help="Claim that the data's units were drawn independently from what is to come."
+)
+@click.option("--signature", default=DEFAULT_SIGNATURE, show_default=True, metavar="NAME", help="The legacy model's.")
+@click.option("--key", default="", metavar="NAME", help="The field that says what a request is a unit of.")
+@click.option("--extra", "extras", multiple=True, metavar="NAME", help="A field that is no input. May be repeated.")
+@click.option("--rows", type=click.IntRange(min=1), default=1, show_default=True, help="How many rows a request has.")
+@click.option("--whole", is_flag=True, help="The whole file is one request.")
+@click.option("--format", "format_", type=click.Choice(FORMATS), help="What the data are.  [default: as they begin]")
+@click.option(
+    "--examples",
+    type=click.Choice([AS_IT_BEGINS, PARSED, SERIALISED]),
+    default=AS_IT_BEGINS,
+    show_default=True,
+    help="tf.Examples by the inputs' names, or serialised into the string input.",
+)
+@click.option("--in-flight", type=click.IntRange(1, 256), default=Manner.in_flight, show_default=True, metavar="N")
+@click.option(
+    "--timeout", "timeout_s", type=float, callback=timeout, default=Manner.timeout_s, show_default=True, metavar="S",
+    help="Each request's deadline.",
+)  # fmt: skip
+@click.option("--most", type=click.IntRange(min=1), metavar="N", help="Ask the first N requests alone.")
+@click.option("--seed", type=int, default=Manner.seed, show_default=True, help="Decides whom a request asks first.")
+@click.option("--noise-rows", type=click.IntRange(min=0), default=NOISE_ROWS, show_default=True, metavar="N",
+    help="For a conversion: how many rows measure the legacy model's noise.",
+)  # fmt: skip
+@click.option("--legacy-bundle", default="", metavar="NAME", help="Which TensorFlow serves a folder.")
+@click.option("--candidate-bundle", default="", metavar="NAME", help="Likewise.")
+@click.option("--engine", type=click.Choice(CHOICES), default=AUTO, show_default=True, help="What contains a folder.")
+@click.option("--restart", is_flag=True, help="Ask everything anew.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+@click.option("--out", type=click.Path(path_type=Path), metavar="FILE", help="Write the result as JSON to a file.")
+@click.pass_context
+def compare(context: click.Context, /, **options: Any) -> None:
+    """Whether CANDIDATE can take the place of LEGACY.
+
+    Each is a model's folder, which is served for as long as it is asked; the name of a deployment; HOST:PORT/MODEL; or
+    outputs recorded before, in an .npz with the data's rows or a TFRecord of PredictionLogs.
+
+    The data are an .npz of inputs, JSON lines, or a TFRecord of tf.Examples or of PredictionLogs: a warm-up file, say.
+
+    Ctrl-C loses nothing: the same command goes on where it ended.
+
+    Exit codes: 0 PASS, 3 FAIL, 4 INCONCLUSIVE, 1 an error, 2 wrong usage.
+    """
+    plan = plan_of(options)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", SunsetWarning)  # what is compared is on its way out
+        with meeting(wanted_in(options, plan), MapTranslation(plan.mapping)) as met, reporter() as report:
+            tell(met, report)
+            plan = replace(plan, candidates=max(plan.candidates, met.candidates))
+            result = judged(met, plan, options["noise_rows"], report)
+    written = as_object(met, result)
+    if options["out"] is not None:
+        write(options["out"], written)
+    if options["as_json"]:
+        print_json(written)
+    else:
+        show(met, result)
+    context.exit(EXIT_CODES[result.outcome])
+
+
+def plan_of(options: dict[str, Any]) -> Plan:
+    """The file's, or one condition from the command line."""
+    typed = [name for name in ("mode", "measure", "output", "margin", "independent") if options[name]]
+    if options["plan_file"] is not None:
+        if typed:
+            raise click.UsageError(f"The plan says all of that already: leave out --{', --'.join(typed)}.")
+        return read_plan(options["plan_file"])
+    if options["mode"] is None:
+        raise click.UsageError("State what is compared: --mode conversion or retrained, or --plan FILE.")
+    condition = Condition(options["measure"] or MEASURES[options["mode"]], options["output"], options["margin"])
+    return Plan(options["mode"], (condition,), independent=options["independent"])
+
+
+def wanted_in(options: dict[str, Any], plan: Plan) -> Wanted:
+    extras = {*options["extras"], *plan.slices, *([plan.label] if plan.label else [])}
+    reading = Reading(
+        signature=options["signature"],
+        key=options["key"],
+        extras=frozenset(extras),
+        rows=None if options["whole"] else options["rows"],
+        examples=options["examples"],
+    )
+    manner = Manner(options["in_flight"], options["timeout_s"], options["seed"], most=options["most"])
+    return Wanted(
+        source_of("legacy", options),
+        source_of("candidate", options),
+        options["data"],
+        options["format_"] or "",
+        reading,
+        manner,
+        options["restart"],
+    )
+
+
+def source_of(side: str, options: dict[str, Any]) -> Source:
+    return Source(options[side], bundle=options[f"{side}_bundle"], engine=options["engine"])
+
+
+def tell(met: Meeting, report: Reporter) -> None:
+    """What deserves a line before it begins."""
+    if met.begun_anew:
+        report.say(f"Begun anew, since this has changed: {', '.join(met.begun_anew)}.")
+    elif met.answered:
+        report.say(f"{met.answered} requests were answered before: it goes on with the next.")
+    if met.candidates > 1:
+        report.say(f"{met.candidates} candidates were tried on these data: alpha is divided by that.")
+
+
+def judged(met: Meeting, plan: Plan, noise_rows: int, report: Reporter) -> Result:
+    floor = met.noise(noise_rows, report.progress).largest if plan.mode == CONVERSION and noise_rows else {}
+    judge = Judge(plan, floor, whole_file=True)
+    for pair in met.pairs(report.progress):
+        judge.add(pair)
+    return judge.result()
+
+
+def as_object(met: Meeting, result: Result) -> dict[str, Any]:
+    return {
+        **result.as_json(),
+        "legacy": side_object(met.legacy),
+        "candidate": side_object(met.candidate),
+        "data": {"file": str(met.data.file), "format": met.data.format, "sha256": met.data.digest},
+    }
+
+
+def side_object(identity: Identity) -> dict[str, Any]:
+    return {"told": identity.told, "digest": identity.pin}
+
+
+def write(file: Path, written: dict[str, Any]) -> None:
+    try:
+        file.write_text(json.dumps(written, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise StopgapError(f"The result cannot be written to {file}: {error.strerror}.") from error
+
+
+def show(met: Meeting, result: Result) -> None:
+    click.echo(click.style(result.outcome, bold=True) + (f": {printable(result.reason)}" if result.reason else ""))
+    print_table(
+        ("outcome", "condition", "margin", "estimate", "from", "to", "units", "more"),
+        [row_of(finding) for finding in result.conditions],
+    )
+    click.echo(f"{result.requests} requests, {result.units} units; answered: {counts(result.parity)}")
+    for name, latency in result.latency.items():
+        click.echo(f"latency of {name}: median {latency.q50 * 1000:.2f} ms, 99 % {latency.q99 * 1000:.2f} ms")
+    for name, identity in (("legacy", met.legacy), ("candidate", met.candidate)):
+        click.echo(printable(f"{name}: {identity.told} ({identity.pin})"))
+    for notice in result.notices:
+        click.echo(printable(notice), err=True)
+
+
+def row_of(finding: Finding) -> tuple[str | Text, ...]:
+    return (
+        Text(finding.outcome, style=COLOURS.get(finding.outcome, "")),
+        finding.name,
+        "-" if finding.margin is None else f"{finding.margin:g}",
+        *(f"{value:.6g}" for value in (finding.estimate, finding.lower, finding.upper)),
+        str(finding.units),
+        "-" if finding.more_units is None else str(finding.more_units),
+    )
+
+
+def counts(parity: Any) -> str:
+    return ", ".join(f"{number} {name}" for name, number in sorted(parity.items())) or "nothing"
