@@ -22,7 +22,7 @@ class Advisory:
     """One of them; the file's head says what each field is.
 
     Attributes:
-        lacks: What is not in the bundle: a key of the table's `lacking`, or an operation; empty where nothing is absent.
+        lacks: What is not in the bundle: a key of the table's `lacking`, or an operation; empty where there is all.
         told_of_later: Whether its versions begin after the bundle's.
     """
 

@@ -20,6 +20,8 @@ from stopgap_protos.graph_pb2 import OpList
 
 # From openvex/spec (CC0).
 SCHEMA = Path(__file__).parents[1] / "data" / "openvex-0.2.0.schema.json"
+# Of each hostile case: what it does to a bare TensorFlow 1.15.5, and of which advisory it is.
+CASES = Path(__file__).parents[1] / "data" / "hostile"
 KNOWN = table()
 ABSENT = [advisory for advisory in KNOWN.advisories if advisory.lacks]
 # What a library that has it still holds once it is stripped of its symbols, as the bundle's are: paths of sources and
@@ -60,6 +62,14 @@ def test_what_a_statement_rests_on_is_promised() -> None:
 def test_an_effect_is_one_of_the_tables_and_only_what_lacks_something_is_absent() -> None:
     assert {advisory.effect for advisory in KNOWN.advisories} == {*KNOWN.effects, "absent"}
     assert all((advisory.effect == "absent") == bool(advisory.lacks) for advisory in KNOWN.advisories)
+
+
+def test_what_is_said_to_be_tried_is_a_case_of_that_advisory_and_ends_tensorflow() -> None:
+    for each in KNOWN.advisories:
+        for name in each.tried:
+            case = json.loads((CASES / name / "case.json").read_text())
+            assert case["expect"] == "crash", name
+            assert each.id.removeprefix("CVE-") in case["ref"], (each.id, name)
 
 
 def advisory(**fields: object) -> Advisory:
