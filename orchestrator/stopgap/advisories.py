@@ -22,8 +22,8 @@ class Advisory:
     """One of them; the file's head says what each field is.
 
     Attributes:
-        lacks: What is not in the bundle: `tflite`, `python`, or an operation; empty where nothing is absent.
-        told_of_later: Whether its versions begin after the bundle's.
+        lacks: What is not in the bundle: a key of the table's `lacking`, or an operation; empty where there is all.
+        told_of_later: Whether its versions begin after the bundle's, as PyPA's database has them.
     """
 
     id: str
@@ -92,11 +92,11 @@ def table() -> Table:
 
 def _advisory(fields: Mapping[str, Any]) -> Advisory:
     aliases = tuple(fields["aliases"])
-    github = next((alias for alias in aliases if alias.startswith("GHSA-")), "")
+    github = next(alias for alias in aliases if alias.startswith("GHSA-"))
     return Advisory(
         id=fields["id"],
         aliases=aliases,
-        source=fields.get("source") or f"https://github.com/advisories/{github}",
+        source=f"https://github.com/advisories/{github}",
         effect=fields["effect"],
         lacks=fields.get("lacks", ""),
         operations=tuple(fields.get("operations", ())),

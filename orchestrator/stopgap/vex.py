@@ -18,8 +18,8 @@ __all__ = ["document"]
 CONTEXT = "https://openvex.dev/ns/v0.2.0"
 PAGE = "docs/containment.md says, promise by promise, what keeps it on which engine."
 UNDER_INVESTIGATION = (
-    "The advisory's versions begin after 1.15.5, and nobody has tried it there. Reckon with it: what it would come to "
-    "in a sandbox is as for the others of its kind."
+    "In PyPA's database the advisory's versions begin after 1.15.5; in GitHub's they may begin at 0. Nobody has tried "
+    "it there. Reckon with it: what it would come to in a sandbox is as for the others of its kind."
 )
 
 
