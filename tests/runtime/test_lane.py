@@ -17,6 +17,7 @@ from stopgap.client.tensors import to_proto
 from stopgap.kept_requests import KeptRequest, kept_in
 from stopgap_protos.serving_pb2 import PredictRequest
 from stopgap_protos.tensor_pb2 import DataType
+from stopgap_runtime.keepsake import LARGEST_BYTES
 
 from tests import zoo
 from tests.graphs import NEVER_ENDS, counting_loop, matrix_square
@@ -161,8 +162,8 @@ def test_the_request_itself_is_kept_where_that_is_allowed(legacy_bundle: Path, t
 def test_of_the_requests_that_are_kept_the_newest_stay_whatever_the_worker_is(
     legacy_bundle: Path, tmp_path: Path
 ) -> None:
-    """After the fourth death the lane's worker is a program of its own."""
-    poisons = [image(IMAGE[:0]) for _ in range(6)]
+    """After the eighth death the lane's worker is a program of its own."""
+    poisons = [image(IMAGE[:0]) for _ in range(10)]
     for number, poison in enumerate(poisons):
         poison.MergeFromString(bytes([0xF8, 0x3F, number]))  # a field that nobody knows: each is another request
     with runtime(legacy_bundle, STN, tmp_path, "--keep-requests", name="stn") as served:
@@ -170,6 +171,26 @@ def test_of_the_requests_that_are_kept_the_newest_stay_whatever_the_worker_is(
             assert outcome(lane(served), poison) is None
             wait_for(lambda number=number: told(served)["quarantined"] == number + 1, 5)  # type: ignore[misc]
         assert [request.content for request in kept(served)] == [each.SerializeToString() for each in poisons[-4:]]
+
+
+def test_requests_as_large_as_are_kept_are_handed_over_whole(legacy_bundle: Path, tmp_path: Path) -> None:
+    """More than a socket's buffer holds, so that who hands over has to wait for who takes."""
+    sizes = [LARGEST_BYTES - 4096, LARGEST_BYTES + 1, LARGEST_BYTES - 4096, LARGEST_BYTES - 8192]
+    with runtime(legacy_bundle, STN, tmp_path, "--keep-requests", name="stn") as served:
+        poisons = []
+        for number, size in enumerate(sizes):
+            poisons.append(image(IMAGE[:0]))
+            padding = bytes([0xFA, 0x3F]) + _varint(size) + bytes([number]) * size  # a field that nobody knows
+            poisons[-1].MergeFromString(padding)
+            assert outcome(lane(served), poisons[-1]) is None
+            wait_for(lambda number=number: told(served)["quarantined"] == number + 1, 5)  # type: ignore[misc]
+        del poisons[1]  # which was too large
+        assert [request.content for request in kept(served)] == [each.SerializeToString() for each in poisons]
+
+
+def _varint(number: int) -> bytes:
+    groups = [number >> shift & 0x7F for shift in range(0, 28, 7)]
+    return bytes([*(group | 0x80 for group in groups[:3]), groups[3]])
 
 
 def test_nothing_is_kept_where_nobody_has_allowed_it(legacy_bundle: Path, tmp_path: Path) -> None:
@@ -235,12 +256,12 @@ def test_after_some_deaths_a_worker_is_a_program_of_its_own_with_other_addresses
 ) -> None:
     with runtime(legacy_bundle, STN, tmp_path, name="stn") as served:
         seen = []
-        for _ in range(6):
+        for _ in range(10):
             (pid,) = served.worker_pids()
             seen.append((" worker --called=worker 0" in program_of(pid), where_tensorflow_is(pid)))
             os.kill(pid, signal.SIGKILL)
             wait_for(lambda pid=pid: pid not in served.worker_pids() and served.worker().healthy(), 20)  # type: ignore[misc]
-        assert [executed for executed, _ in seen] == [False] * 4 + [True] * 2
+        assert [executed for executed, _ in seen] == [False] * 8 + [True] * 2
         assert len({address for executed, address in seen if not executed}) == 1
         assert len({address for _, address in seen}) == 3
         assert served.worker().predict(image()).code == OK
@@ -249,7 +270,7 @@ def test_after_some_deaths_a_worker_is_a_program_of_its_own_with_other_addresses
 def test_a_program_of_its_own_is_as_confined_and_knows_the_quarantine(legacy_bundle: Path, tmp_path: Path) -> None:
     with runtime(legacy_bundle, STN, tmp_path, name="stn") as served:
         assert outcome(lane(served), POISON) is None
-        for _ in range(4):
+        for _ in range(8):
             (pid,) = [pid for pid in children_of(served.process.pid) if pid != 0][:1]
             os.kill(pid, signal.SIGKILL)
             wait_for(lambda pid=pid: pid not in served.worker_pids() and served.worker().healthy(), 20)  # type: ignore[misc]

@@ -17,12 +17,12 @@ __all__ = ["Desk", "closed", "screened", "written_down"]
 Desk = Callable[[Request], Response]
 
 
-def screened(answer: Desk, quarantine: Quarantine) -> Desk:
+def screened(answer: Desk, name: str, quarantine: Quarantine) -> Desk:
     """Turns away what has ended a worker already, without running it."""
 
     def answer_unless_known(request: Request) -> Response:
         incident = quarantine.incident_of(request)
-        return answer(request) if incident is None else refusal(request, _in_quarantine(incident))
+        return answer(request) if incident is None else refusal(request, _in_quarantine(name, incident))
 
     return answer_unless_known
 
@@ -61,9 +61,9 @@ def closed(name: str, why: str, left_s: Callable[[], float]) -> Desk:
     return answer
 
 
-def _in_quarantine(incident: str) -> Fault:
+def _in_quarantine(name: str, incident: str) -> Fault:
     return Fault(
         Code.INVALID_ARGUMENT,
         f"this request is in quarantine: alone, it ended a worker of the model (incident {incident}); "
-        "`stopgap incidents` says how, `stopgap incidents --release` lets it in again",
+        f"`stopgap incidents {name}` says how, `stopgap incidents {name} --release` lets it in again",
     )

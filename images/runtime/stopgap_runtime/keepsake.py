@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import socket
 import struct
 from collections.abc import Iterable
@@ -64,5 +65,5 @@ def hand_over(kept: Iterable[tuple[str, Keepsake]], listener: socket.socket) -> 
         length = _HEADER.size + min(path_bytes + body_bytes, LARGEST_BYTES)
         listener.sendall(json.dumps({"incident": incident, "bytes": length}).encode() + b"\n")
         sent = 0
-        while sent < length:
+        while sent < length and select.select([], [listener], [], listener.gettimeout())[1]:  # a timeout means no block
             sent += os.sendfile(listener.fileno(), keepsake.descriptor, sent, length - sent)

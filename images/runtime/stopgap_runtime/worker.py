@@ -136,7 +136,7 @@ def _serve(inheritance: Inheritance) -> int:
     desk: Desk = front_desk.answer
     if inheritance.alone:
         desk = written_down(desk, scoreboard, inheritance.keepsake)
-    desk = screened(desk, inheritance.quarantine)
+    desk = screened(desk, settings.name, inheritance.quarantine)
     return _answer_all(inheritance, desk, changes_state=servable.changes_any_state)
 
 

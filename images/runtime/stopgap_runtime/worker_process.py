@@ -31,7 +31,7 @@ _WARM_UP_LIMIT_S: Final = 10.0
 _DRAIN_GRACE_S: Final = 1.0
 _SHORTEST_PAUSE_S: Final = 0.1
 _LONGEST_PAUSE_S: Final = 5.0
-_DEATHS_IN_ONE_LAYOUT: Final = 4
+_DEATHS_IN_ONE_LAYOUT: Final = 8
 _CODE_NAMES: Final = {str(code.value): code.name for code in Code}
 
 
