@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from stopgap.api.values import SparseValue
     from stopgap.errors import (
         BundleError,
+        ComparisonError,
         DataError,
         DeploymentError,
         EngineError,
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BundleError",
+    "ComparisonError",
     "DataError",
     "DeploymentError",
     "EngineError",

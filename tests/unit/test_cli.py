@@ -34,6 +34,7 @@ TODAY = date(2026, 11, 22)
 COMMANDS = [
     "serve",
     "predict",
+    "compare",
     "status",
     "logs",
     "incidents",

@@ -70,7 +70,9 @@ MEASURES: Final = {CONVERSION: "close", RETRAINED: "top_1"}
     show_default=True,
     help="tf.Examples by the inputs' names, or serialised into the string input.",
 )
-@click.option("--in-flight", type=click.IntRange(1, 256), default=Manner.in_flight, show_default=True, metavar="N")
+@click.option("--in-flight", type=click.IntRange(1, 256), default=Manner.in_flight, show_default=True, metavar="N",
+    help="How many requests at once; with more than one, a latency includes the wait for the others.",
+)  # fmt: skip
 @click.option(
     "--timeout", "timeout_s", type=float, callback=timeout, default=Manner.timeout_s, show_default=True, metavar="S",
     help="Each request's deadline.",

@@ -17,7 +17,7 @@ from stopgap.comparison.pairs import Answer, Pair
 from stopgap.comparison.plan import MEAN, Condition, Plan
 from stopgap.comparison.sight import Evidence, sight_of
 from stopgap.comparison.values import Floats, as_array, numbers
-from stopgap.verdict import agreement, log_bet, mixed
+from stopgap.verdict import Bets, agreement
 
 __all__ = ["Damage", "Detection", "SelfTest", "self_test"]
 
@@ -187,18 +187,22 @@ class Bench:
 
 
 def by_bets(values: Floats, unknown: int, evidence: Evidence, margin: float, alpha: float) -> str:
-    """What `stopgap.verdict.bounded` decides, at the margin alone: in all draws together its grid would take minutes."""
+    """What `stopgap.verdict.bounded` decides, at the margin alone: its whole grid would take minutes for all draws."""
     width = evidence.high - evidence.low
     scaled, at = (values - evidence.low) / width, (margin - evidence.low) / width
     if evidence.higher_is_better:
         scaled, at = 1 - scaled, 1 - at
-    below = log_bet(at - scaled, np.full(len(scaled), 1 - at)).sum(axis=0)
-    above = log_bet(scaled - at, np.full(len(scaled), at)).sum(axis=0)
-    if unknown:
-        below = below + unknown * log_bet(np.array([at - 1.0]), np.array([1 - at]))[0]
-        above = above + unknown * log_bet(np.array([-at]), np.array([at]))[0]
-    passed, failed = (float(mixed(each)) >= math.log(1 / alpha) for each in (below, above))
+    passed, failed = (
+        log_capital(gains, unknown, mean) >= math.log(1 / alpha) for gains, mean in ((1 - scaled, 1 - at), (scaled, at))
+    )
     return "INCONCLUSIVE" if passed is failed else "PASS" if passed else "FAIL"
+
+
+def log_capital(values: Floats, lost: int, mean: float) -> float:
+    """Of the bet that the mean of these, and of so many zeros, is above another."""
+    bets = Bets(np.array([mean]))
+    bets.settle(values, lost)
+    return float(bets.log_capitals()[0])
 
 
 def damages(plan: Plan, pairs: Sequence[Pair]) -> list[Damage]:
