@@ -76,9 +76,11 @@ class Tensor:
         if self.dtype == "bfloat16":
             bits = array.dtype == np.uint16
             return (array.astype(np.uint32) << 16).view(np.float32) if bits and array.ndim else array
+        if not self.dtype or (array.dtype.kind == "c" and np.dtype(self.dtype).kind != "c"):
+            return array
         try:
             with np.errstate(all="ignore"):
-                return array.astype(self.dtype) if self.dtype else array
+                return array.astype(self.dtype)
         except (TypeError, ValueError, OverflowError):
             return array
 

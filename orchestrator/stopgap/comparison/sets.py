@@ -86,14 +86,14 @@ class Sets:
         if places is None or places.ndim != 2 or np.isnan(places).any():
             raise ValueError(row)
 
-        def of(name: str) -> NDArray[np.generic]:
+        def of(name: str) -> NDArray[Any]:
             return np.ravel(np.atleast_1d(beside[name])[number])
 
         kept = np.ones(len(places), np.bool_)
         if self.count:
-            kept[max(0, int(of(self.count)[0])) :] = False
+            kept[max(0, int(real(of(self.count))[0])) :] = False
         if self.scores:
-            kept &= of(self.scores)[: len(places)].astype(np.float64) >= self.least_score
+            kept &= real(of(self.scores))[: len(places)] >= self.least_score
         classes = of(self.classes)[: len(places)][kept].tolist() if self.classes else []
         return Found(places[kept], tuple(classes))
 
@@ -154,6 +154,13 @@ class Points(Sets):
         with np.errstate(all="ignore"):
             apart = np.sqrt(np.square(ours[:, np.newaxis] - theirs[np.newaxis]).sum(axis=2))
         return np.asarray(np.where(apart <= self.radius, -apart, -np.inf))
+
+
+def real(array: NDArray[Any]) -> Floats:
+    found = numbers(array)
+    if found is None:
+        raise TypeError(array.dtype)
+    return found
 
 
 def overlaps(ours: Floats, theirs: Floats) -> Floats:

@@ -23,10 +23,11 @@ class Sketch:
     """Of real numbers of either sign. NaN and the infinities are counted apart."""
 
     def __init__(self) -> None:
-        # From the largest negative number over zero, in the middle, to the largest positive one.
-        self._counts: NDArray[np.int64] = np.zeros(2 * BINS + 1, np.int64)
+        # From the largest negative number over zero, in the middle, to the largest positive one; made when needed.
+        self._counts: NDArray[np.int64] = np.zeros(0, np.int64)
         self.count = self.not_a_number = self.infinite = 0
-        self.sum = self.sum_of_squares = 0.0
+        # Told from the first number on: squares of what is large would drown what differs.
+        self._origin = self._sum = self._squares = 0.0
         self.least, self.most = math.inf, -math.inf
 
     def add(self, values: ArrayLike) -> None:
@@ -36,10 +37,12 @@ class Sketch:
         self.infinite += int(np.isinf(given).sum())
         if not finite.size:
             return
+        if not self.count:
+            self._counts, self._origin = np.zeros(2 * BINS + 1, np.int64), float(finite[0])
         self.count += finite.size
-        with np.errstate(over="ignore"):
-            self.sum += float(finite.sum())
-            self.sum_of_squares += float(np.square(finite).sum())
+        with np.errstate(over="ignore", invalid="ignore"):
+            self._sum += float((finite - self._origin).sum())
+            self._squares += float(np.square(finite - self._origin).sum())
         self.least, self.most = min(self.least, float(finite.min())), max(self.most, float(finite.max()))
         size = np.clip(np.abs(finite), SMALLEST, LARGEST)
         steps = np.floor(np.log(size) / GROWTH).astype(np.int64) - LOWEST + 1
@@ -59,15 +62,17 @@ class Sketch:
 
     @property
     def mean(self) -> float:
-        return self.sum / self.count if self.count else math.nan
+        """NaN without a number, and where the sum is none."""
+        return self._origin + self._sum / self.count if self.count else math.nan
 
     @property
     def deviation(self) -> float:
-        """The standard deviation."""
+        """The standard deviation; likewise."""
         if not self.count:
             return math.nan
-        variance = self.sum_of_squares / self.count - self.mean**2
-        return math.sqrt(variance) if variance > 0 else 0.0 if variance <= 0 else math.nan
+        mean = self._sum / self.count
+        variance = self._squares / self.count - mean * mean
+        return variance if math.isnan(variance) else math.sqrt(max(variance, 0.0))
 
     @staticmethod
     def _value(step: int) -> float:
