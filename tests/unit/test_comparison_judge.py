@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import sys
@@ -220,9 +221,12 @@ def test_the_worst_cases_the_last_window_and_the_way_there_are_kept() -> None:
     assert (finding.table.flips[0].legacy, finding.table.flips[0].count) == ("1", 101)
 
 
-def test_the_history_does_not_grow() -> None:
-    finding = only(judged(plan(TOP), agreeing(20_100)))
-    assert 50 <= len(finding.history) < 200
+def test_the_history_does_not_grow(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stopgap.comparison.tally.MOST_MOMENTS", 10)
+    moments = only(judged(plan(TOP), agreeing(4000))).history
+    assert 4 <= len(moments) < 10
+    steps = {later.units - earlier.units for earlier, later in itertools.pairwise(moments)}
+    assert steps == {800}
 
 
 def test_latency_is_a_share_within_a_budget() -> None:
