@@ -158,7 +158,9 @@ def test_inputs_go_out_under_the_candidate_s_names(adapters: str) -> None:
     mapping = read_map(
         {"signature": "serve", "inputs": {"image": {"name": "x", "dtype": "float64"}}, "before": f"{adapters}:doubled"}
     )
-    signature, inputs = mapping.asked(Case(0, {"image": np.array([1, 2], np.float32), "scale": np.array([3], np.int64)}))
+    signature, inputs = mapping.asked(
+        Case(0, {"image": np.array([1, 2], np.float32), "scale": np.array([3], np.int64)})
+    )
     assert signature == "serve"
     assert {name: (value.dtype.name, value.tolist()) for name, value in inputs.items()} == {
         "x": ("float64", [2.0, 4.0]),
