@@ -52,12 +52,12 @@ def _answer_questions(bundle_folder: Path, model: Path) -> None:
     """The child: reads `[calls, in_callers_thread]` a line, writes the latencies."""
     sys.path.insert(0, str(ROOT / "images" / "runtime"))
     # The child's own imports, here and not above: the parent needs neither the runtime nor the path to it.
-    from stopgap_runtime.capi import Bundle, TensorFlow, in_pool  # noqa: PLC0415
-    from stopgap_runtime.capi.session import IN_CALLERS_THREAD  # noqa: PLC0415
-    from stopgap_runtime.host_tensor import of_array  # noqa: PLC0415
-    from stopgap_runtime.op_registry import OpRegistry  # noqa: PLC0415
-    from stopgap_runtime.saved_model import read_meta_graph  # noqa: PLC0415
-    from zoo_request import example_inputs  # noqa: PLC0415
+    from stopgap_runtime.capi import Bundle, TensorFlow, in_pool  # noqa: PLC0415 - the child's
+    from stopgap_runtime.capi.session import IN_CALLERS_THREAD  # noqa: PLC0415 - the child's
+    from stopgap_runtime.host_tensor import of_array  # noqa: PLC0415 - the child's
+    from stopgap_runtime.op_registry import OpRegistry  # noqa: PLC0415 - the child's
+    from stopgap_runtime.saved_model import read_meta_graph  # noqa: PLC0415 - the child's
+    from zoo_request import example_inputs  # noqa: PLC0415 - the child's
 
     bundle = Bundle.read(bundle_folder)
     tensorflow = TensorFlow(bundle)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stopgap.comparison.pairs import Pair
-from stopgap.comparison.sight import DISTANCE, SHARE, Evidence, Rows, Sight, by_row, excluded, matching
+from stopgap.comparison.sight import DISTANCE, SHARE, Evidence, Rows, Sight, by_row, matching
 from stopgap.comparison.values import Floats, flat, text
 from stopgap.errors import ComparisonError
 
@@ -37,11 +37,9 @@ class TopK:
         return SHARE
 
     def look(self, pair: Pair) -> Sight:
-        rows = by_row(self, pair, self.output)
+        rows = by_row(self, pair, self.output, least=1, else_there_is="there are no classes")
         if isinstance(rows, Sight):
             return rows
-        if not rows.legacy.shape[1]:
-            return excluded("there are no classes")
         ours, theirs = chosen(rows.legacy), chosen(rows.candidate)
         agree = ours == theirs
         if self.k > 1:
@@ -66,11 +64,9 @@ class Overlap:
         return DISTANCE
 
     def look(self, pair: Pair) -> Sight:
-        rows = by_row(self, pair, self.output)
+        rows = by_row(self, pair, self.output, least=1, else_there_is="there are no classes")
         if isinstance(rows, Sight):
             return rows
-        if not rows.legacy.shape[1]:
-            return excluded("there are no classes")
         ours, theirs = first(rows.legacy, self.k), first(rows.candidate, self.k)
         shared = (ours[:, :, np.newaxis] == theirs[:, np.newaxis, :]).any(axis=2).mean(axis=1)
         broken = (chosen(rows.legacy) < 0) | (chosen(rows.candidate) < 0)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from stopgap.comparison.pairs import Pair
-from stopgap.comparison.sight import SHARE, SHOWN, Evidence, Rows, Sight, by_row, excluded
+from stopgap.comparison.sight import SHARE, SHOWN, Evidence, Rows, Sight, by_row
 from stopgap.comparison.values import Floats
 from stopgap.errors import ComparisonError
 
@@ -25,11 +25,9 @@ class Difference:
         return SHOWN
 
     def look(self, pair: Pair) -> Sight:
-        rows = by_row(self, pair, self.output)
+        rows = by_row(self, pair, self.output, least=1, else_there_is="there are no numbers")
         if isinstance(rows, Sight):
             return rows
-        if not rows.legacy.shape[1]:
-            return excluded("there are no numbers")
         apart = differences(rows)
         sizes = np.abs(apart).max(axis=1)
         return Sight(apart.mean(axis=1), differences=apart.ravel(), severity=float(sizes.max()))
@@ -75,11 +73,9 @@ class AbsoluteError:
         return Evidence("mean", 0.0, self.most)
 
     def look(self, pair: Pair) -> Sight:
-        rows = by_row(self, pair, self.output)
+        rows = by_row(self, pair, self.output, least=1, else_there_is="there are no numbers")
         if isinstance(rows, Sight):
             return rows
-        if not rows.legacy.shape[1]:
-            return excluded("there are no numbers")
         apart = differences(rows)
         cut = np.minimum(np.abs(apart), self.most)
         note = cut_note(apart, self.most)
@@ -105,11 +101,9 @@ class Bias:
         return Evidence("mean", -self.most, self.most)
 
     def look(self, pair: Pair) -> Sight:
-        rows = by_row(self, pair, self.output)
+        rows = by_row(self, pair, self.output, least=1, else_there_is="there are no numbers")
         if isinstance(rows, Sight):
             return rows
-        if not rows.legacy.shape[1]:
-            return excluded("there are no numbers")
         apart = differences(rows)
         cut = np.clip(np.where(np.isnan(apart), np.inf, apart if self.upwards else -apart), -self.most, self.most)
         severity = float(np.abs(np.nan_to_num(apart, nan=np.inf, posinf=np.inf, neginf=-np.inf)).max())

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from stopgap.comparison.pairs import Pair
-from stopgap.comparison.sight import DISTANCE, Evidence, Sight, by_row, excluded, unknown, worst
+from stopgap.comparison.sight import DISTANCE, Evidence, Sight, by_row, unknown, worst
 from stopgap.comparison.values import Floats
 
 __all__ = ["JensenShannon", "TotalVariation", "jensen_shannon", "probabilities", "total_variation"]
@@ -27,11 +27,9 @@ class Distributions:
         return DISTANCE
 
     def look(self, pair: Pair) -> Sight:
-        rows = by_row(self, pair, self.output)
+        rows = by_row(self, pair, self.output, least=1, else_there_is="there are no classes")
         if isinstance(rows, Sight):
             return rows
-        if not rows.legacy.shape[1]:
-            return excluded("there are no classes")
         ours, theirs = (probabilities(side, self.logits) for side in (rows.legacy, rows.candidate))
         if ours is None:
             return unknown("the legacy model's answer is no distribution")

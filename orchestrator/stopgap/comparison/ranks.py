@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stopgap.comparison.pairs import Pair
-from stopgap.comparison.sight import DISTANCE, Evidence, Sight, by_row, excluded
+from stopgap.comparison.sight import DISTANCE, Evidence, Sight, by_row
 from stopgap.comparison.values import Floats
 from stopgap.errors import ComparisonError
 
@@ -38,11 +38,9 @@ class Ranks:
         return DISTANCE
 
     def look(self, pair: Pair) -> Sight:
-        rows = by_row(self, pair, self.output)
+        rows = by_row(self, pair, self.output, least=2, else_there_is="there is nothing to put in order")
         if isinstance(rows, Sight):
             return rows
-        if rows.legacy.shape[1] < 2:
-            return excluded("there is nothing to put in order")
         values = np.array([self._distance(one, other) for one, other in zip(rows.legacy, rows.candidate)])
         return Sight(values, severity=float(values.max()))
 

@@ -131,8 +131,13 @@ class Rows:
     candidate: Floats
 
 
-def by_row(measure: Measure, pair: Pair, output: str) -> Rows | Sight:
-    """The output of both as numbers; what is no number at all is the fault of whoever answered it."""
+def by_row(measure: Measure, pair: Pair, output: str, *, least: int = 0, else_there_is: str = "") -> Rows | Sight:
+    """The output of both as numbers; what is no number at all is the fault of whoever answered it.
+
+    Args:
+        least: How many numbers a row must have for there to be anything to look at.
+        else_there_is: What is said where it has fewer.
+    """
     found = matching(measure, pair, output)
     if isinstance(found, Sight):
         return found
@@ -141,7 +146,8 @@ def by_row(measure: Measure, pair: Pair, output: str) -> Rows | Sight:
         return unknown("the legacy model's answer is no number")
     if theirs is None:
         return worst(measure, "the candidate's answer is no number")
-    return Rows(flat(ours), flat(theirs))
+    rows = Rows(flat(ours), flat(theirs))
+    return rows if rows.legacy.shape[1] >= least else excluded(else_there_is)
 
 
 def sight_of(measure: Measure, pair: Pair) -> Sight:
