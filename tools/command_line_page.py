@@ -39,8 +39,10 @@ def page() -> str:
 
 def commands(group: click.Group, prefix: str = "stopgap") -> Iterator[tuple[str, click.Command]]:
     """Every command by what one types, in the order of a model's life."""
-    for name in group.list_commands(click.Context(group)):
-        command = group.commands[name]
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        assert command is not None, name  # noqa: S101 - it has just been listed
         yield f"{prefix} {name}", command
         if isinstance(command, click.Group):
             yield from commands(command, f"{prefix} {name}")

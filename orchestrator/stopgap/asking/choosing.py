@@ -85,7 +85,7 @@ def folder_side(source: Source, path: Path, kind: str, show_progress: bool | Non
         chosen = dataclasses.replace(source, bundle=bundle)
         identity = folder_identity(chosen, path, digest, "" if last is None else f", since {last.problem}")
         try:
-            return live(chosen, lambda told=identity: told, show_progress)  # type: ignore[misc]
+            return live(chosen, lambda told=identity: told, show_progress)  # type: ignore[misc]  # mypy infers no lambda with a default
         except ModelError as error:
             if last is not None or UNKNOWN_OPERATION not in error.problem:
                 raise

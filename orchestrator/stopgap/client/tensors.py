@@ -53,7 +53,7 @@ def to_proto(array: np.ndarray, dtype: int | None = None) -> TensorProto:
     if wanted is None:
         what = f"an array of {array.dtype}" if dtype is None else f"TensorFlow's data type {dtype}"
         raise PredictionError(f"A message cannot carry {what}.", INVALID_ARGUMENT)
-    proto = TensorProto(dtype=wanted.number, tensor_shape=_shape_proto(array.shape))  # type: ignore[arg-type]
+    proto = TensorProto(dtype=wanted.number, tensor_shape=_shape_proto(array.shape))  # type: ignore[arg-type]  # an enum is a number
     if wanted.is_string:
         proto.string_val.extend(_byte_strings(array))
     else:

@@ -37,7 +37,7 @@ def function_named(name: str) -> Callable[..., Any]:
         raise ComparisonError(f"{module!r} has no {attribute!r}.", "Write it as module:function.") from error
     if not callable(found):
         raise ComparisonError(f"{name!r} is no function.")
-    return found  # type: ignore[no-any-return]
+    return found  # type: ignore[no-any-return]  # what somebody else wrote
 
 
 def called(name: str, function: Callable[..., Any], *arguments: Any) -> Any:
@@ -93,7 +93,7 @@ class Function:
         if not counts or not max(counts):
             return excluded("the answer has no rows")
         rows = range(max(counts))
-        return tuple([{n: np.atleast_1d(a)[row] for n, a in side.items()} for row in rows] for side in (ours, theirs))  # type: ignore[return-value]
+        return split(ours, rows), split(theirs, rows)
 
     def _value(self, ours: Any, theirs: Any) -> float:
         given = called(self.function, self._call, ours, theirs)
@@ -109,3 +109,8 @@ class Function:
 def named(outputs: Any) -> dict[str, Any]:
     arrays = {name: as_array(value) for name, value in (outputs or {}).items()}
     return {name: array for name, array in arrays.items() if array is not None}
+
+
+def split(outputs: dict[str, Any], rows: range) -> list[dict[str, Any]]:
+    """The outputs row by row."""
+    return [{name: np.atleast_1d(array)[row] for name, array in outputs.items()} for row in rows]

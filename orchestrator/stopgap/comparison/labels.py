@@ -52,7 +52,7 @@ class PairedLoss:
             raise ComparisonError(f"Probabilities cannot be cut at {self.clip}.", "Choose 0.001, say.")
         if self.loss in ("squared", "absolute"):
             stated = self.low is not None and self.high is not None
-            if not stated or not -math.inf < self.low < self.high < math.inf:  # type: ignore[operator]
+            if not stated or not -math.inf < self.low < self.high < math.inf:  # type: ignore[operator]  # stated
                 raise ComparisonError(
                     f"A {self.loss} loss has no bounds without a range.",
                     "State low and high, of label and answer both.",

@@ -242,7 +242,7 @@ def fits(value: object, wanted: str) -> bool:
     word = wanted.replace("Optional[", "").rstrip("]")
     if isinstance(value, bool):
         return word == "bool"
-    return isinstance(value, NAMES[word])  # type: ignore[arg-type]
+    return isinstance(value, NAMES[word])  # type: ignore[arg-type]  # its values are types
 
 
 def check(holds: bool, problem: str, remedy: str) -> None:

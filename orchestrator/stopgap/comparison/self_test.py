@@ -223,7 +223,7 @@ def damages(plan: Plan, pairs: Sequence[Pair]) -> list[Damage]:
     for multiple in MULTIPLES:
         share = min(1.0, multiple * left_by(plan))
         found.append(Damage("answers to other requests", multiple, of_another(pairs), share))
-        found.append(Damage("no answer", multiple, lambda pair, random: Answer(), share))  # noqa: ARG005
+        found.append(Damage("no answer", multiple, lambda pair, random: Answer(), share))  # noqa: ARG005 - as every damage is called
     return found
 
 
@@ -257,7 +257,7 @@ def of_output(output: str, change: Callable[[Floats, np.random.Generator], Float
 def of_another(pairs: Sequence[Pair]) -> Damaging:
     """Answers that are all right, of the same distribution, and not to this request."""
 
-    def harm(pair: Pair, random: np.random.Generator) -> Answer:  # noqa: ARG001
+    def harm(pair: Pair, random: np.random.Generator) -> Answer:  # noqa: ARG001 - likewise
         return pairs[int(random.integers(0, len(pairs)))].legacy
 
     return harm

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stopgap.comparison.pairs import Pair
+from stopgap.comparison.pairs import Pair, Tensors
 from stopgap.comparison.sight import DISTANCE, Evidence, Sight, matching, unknown, worst
 from stopgap.comparison.values import Floats, as_array, numbers
 from stopgap.errors import ComparisonError
@@ -70,9 +70,8 @@ class Sets:
         """Shape [ours, theirs]; -inf where two cannot be matched."""
         raise NotImplementedError
 
-    def _sets(self, places: NDArray[np.generic], outputs: object) -> list[Found] | None:
-        named = outputs if isinstance(outputs, dict) else dict(outputs)  # type: ignore[call-overload]
-        beside = {name: as_array(named.get(name)) for name in (self.classes, self.scores, self.count) if name}
+    def _sets(self, places: NDArray[np.generic], outputs: Tensors) -> list[Found] | None:
+        beside = {name: as_array(outputs.get(name)) for name in (self.classes, self.scores, self.count) if name}
         if any(array is None or len(np.atleast_1d(array)) != len(np.atleast_1d(places)) for array in beside.values()):
             return None
         try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Optional
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +12,7 @@ __all__ = ["Floats", "as_array", "flat", "is_text", "numbers", "rows_of", "text"
 Floats = NDArray[np.float64]
 
 
-def as_array(value: Any) -> Optional[NDArray[Any]]:  # noqa: UP045
+def as_array(value: Any) -> NDArray[Any] | None:
     """The value as an array; ragged lists as an array of objects, None for what is none at all."""
     if isinstance(value, np.ndarray):
         return value
@@ -29,7 +29,7 @@ def as_array(value: Any) -> Optional[NDArray[Any]]:  # noqa: UP045
         return ragged
 
 
-def numbers(array: NDArray[Any]) -> Optional[Floats]:  # noqa: UP045
+def numbers(array: NDArray[Any]) -> Floats | None:
     """Real numbers and bools as doubles; None for text, complex numbers, dates, records and mixed objects."""
     kind = array.dtype.kind
     if kind in "biuf" or array.dtype.name == "bfloat16":

@@ -79,7 +79,7 @@ def model_spec_of(request: Message) -> ModelSpec:
     """Which model a request asks; of a MultiInferenceRequest that of its first task, which decides (TF Serving)."""
     if isinstance(request, MultiInferenceRequest):
         return request.tasks[0].model_spec if request.tasks else ModelSpec()
-    spec: ModelSpec = request.model_spec  # type: ignore[attr-defined]
+    spec: ModelSpec = request.model_spec  # type: ignore[attr-defined]  # every other request has one
     return spec
 
 
@@ -110,7 +110,7 @@ def parsed(content: bytes) -> PredictionLog:
         raise ValueError("it is no PredictionLog") from error
 
 
-def read_logs(file: Union[str, Path], start: int = 0) -> Iterator[Logged]:  # noqa: UP007
+def read_logs(file: str | Path, start: int = 0) -> Iterator[Logged]:
     """The PredictionLogs of a TFRecord file, in their order: a recording, or a warm-up file of TF Serving's.
 
     Args:

@@ -207,9 +207,9 @@ class Recorder:
 
     def __exit__(
         self,
-        kind: Optional[type[BaseException]],  # noqa: UP045
-        error: Optional[BaseException],  # noqa: UP045
-        traceback: Optional[TracebackType],  # noqa: UP045
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
     ) -> None:
         self.close()
 

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO, Optional, Protocol, Union
+from typing import BinaryIO, Protocol
 
 from stopgap.errors import JournalError
 from stopgap.journal.crc32c import Buffer, crc32c
@@ -68,10 +68,10 @@ class Damage(JournalError):
 
 
 def read_records(
-    file: Union[str, Path],  # noqa: UP007
+    file: str | Path,
     start: int = 0,
     most_bytes: int = MOST_RECORD_BYTES,
-    stream: Optional[BinaryIO] = None,  # noqa: UP045
+    stream: BinaryIO | None = None,
 ) -> Iterator[Record]:
     """The records of a file, one after the other, and never more of it in memory than the one.
 
@@ -221,7 +221,7 @@ class TFRecordWriter:
     power those since the last `sync`.
     """
 
-    def __init__(self, file: Union[str, Path], *, fresh: bool = False) -> None:  # noqa: UP007
+    def __init__(self, file: str | Path, *, fresh: bool = False) -> None:
         """
         Args:
             file: It is made where it is not there, with mode 0600. Its folder has to be there.
@@ -276,9 +276,9 @@ class TFRecordWriter:
 
     def __exit__(
         self,
-        kind: Optional[type[BaseException]],  # noqa: UP045
-        error: Optional[BaseException],  # noqa: UP045
-        traceback: Optional[TracebackType],  # noqa: UP045
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
     ) -> None:
         self.close()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -125,7 +125,7 @@ def serialised(given: Input) -> NDArray[Any]:
     return strings
 
 
-def outputs_of(logged: Logged) -> Optional[Tensors]:  # noqa: UP045
+def outputs_of(logged: Logged) -> Tensors | None:
     within: Any = one_answer(logged.log)
     if not within.HasField("response"):
         return None
@@ -138,7 +138,7 @@ def predicted(response: PredictResponse, place: str) -> Tensors:
     return arrays(response.outputs, place)
 
 
-def classified(response: ClassificationResponse) -> Optional[Tensors]:  # noqa: UP045
+def classified(response: ClassificationResponse) -> Tensors | None:
     """By the names that TF Serving's classify signatures have; None where rows differ in how many classes they have."""
     rows = [list(row.classes) for row in response.result.classifications]
     if len({len(row) for row in rows}) > 1:
