@@ -30,7 +30,7 @@ SOMEBODY_UID = 12345
 # be able to read.
 AS_SOMEBODY = """
 import encodings.idna, os, sys
-import stopgap.cli.main
+import stopgap.cli.main, stopgap.cli.serve, stopgap.cli.stop  # the user may not read the folders of this Python
 uid, groups = int(sys.argv.pop(1)), sys.argv.pop(1)
 os.setgroups([int(group) for group in groups.split(",") if group])
 os.setgid(uid)
