@@ -21,7 +21,7 @@ from stopgap_runtime.keepsake import LARGEST_BYTES
 
 from tests import zoo
 from tests.graphs import NEVER_ENDS, counting_loop, matrix_square
-from tests.runtime.test_parent import Runtime, children_of, runtime, wait_for
+from tests.runtime.test_parent import Runtime, children_of, processor_s, runtime, wait_for
 from tests.worker_socket import Answer, Socket, count_request
 
 pytestmark = pytest.mark.slow
@@ -237,6 +237,53 @@ def test_a_process_that_somebody_has_stopped_is_replaced(legacy_bundle: Path, tm
         wait_for(lambda: getattr(outcome(served.worker(), image()), "code", None) == OK, 10)
         assert pid not in served.worker_pids()
         assert told(served)["incidents"][0]["cause"] == "somebody stopped it"
+
+
+@pytest.mark.parametrize("meddling", [signal.SIGKILL, signal.SIGSTOP])
+def test_whom_somebody_else_ends_is_to_blame_only_when_it_happens_again(
+    legacy_bundle: Path, tmp_path: Path, meddling: signal.Signals
+) -> None:
+    """As the kernel does where memory is short, which need not be this request's doing."""
+    with runtime(legacy_bundle, counting_loop(tmp_path / "loop"), tmp_path) as served:
+        meddle_in_the_lane(served, meddling)
+        (first,) = told(served)["incidents"]
+        assert (first["kind"], first["worker"], told(served)["quarantined"]) == ("died", "lane", 0)
+        meddle_in_the_lane(served, meddling)
+        second = told(served)["incidents"][-1]
+        assert (second["kind"], told(served)["quarantined"]) == ("quarantined", 1)
+        assert second["fingerprint"] == first["fingerprint"]
+
+
+def test_whom_somebody_else_ends_while_others_run_is_never_to_blame(legacy_bundle: Path, tmp_path: Path) -> None:
+    with runtime(legacy_bundle, counting_loop(tmp_path / "loop"), tmp_path) as served, ThreadPoolExecutor() as callers:
+        neighbour = callers.submit(served.worker().count_to, NEVER_ENDS, grpc_timeout="20S")
+        for _ in range(3):
+            meddle_in_the_lane(served, signal.SIGKILL)
+        assert not neighbour.done()
+        assert [each["kind"] for each in told(served)["incidents"]] == ["died"] * 3
+        assert told(served)["quarantined"] == 0
+        (busy,) = served.worker_pids()
+        os.kill(busy, signal.SIGKILL)
+
+
+def meddle_in_the_lane(served: Runtime, number: signal.Signals) -> None:
+    """Sends the lane's worker a signal while it runs a request, and waits for its incident."""
+    before = len(told(served)["incidents"])
+    with ThreadPoolExecutor() as callers:
+        asked = callers.submit(outcome, lane(served), count_request(NEVER_ENDS))
+        wait_for(lambda: bool(busy_in_the_lane(served)), 10)
+        os.kill(busy_in_the_lane(served)[0], number)
+        assert asked.result(20) is None
+    wait_for(lambda: len(told(served)["incidents"]) > before, 10)
+
+
+def busy_in_the_lane(served: Runtime) -> list[int]:
+    """The lane's process, once it has used some time for a request."""
+    return [pid for pid in served.worker_pids() if name_of(pid) == "worker lane" and processor_s(pid) > 0.5]
+
+
+def name_of(pid: int) -> str:
+    return Path(f"/proc/{pid}/comm").read_text().strip()
 
 
 def ones(size: int) -> PredictRequest:

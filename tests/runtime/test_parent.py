@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import re
+import resource
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -85,6 +87,12 @@ def children_of(parent: int) -> list[int]:
     return found
 
 
+def processor_s(pid: int) -> float:
+    """How much of a processor's time a process has used so far."""
+    user, system = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13]
+    return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+
+
 def wait_for(condition: Callable[[], bool], seconds: float) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
@@ -102,6 +110,70 @@ def quick(tmp_path: Path) -> Path:
 def slow(tmp_path: Path) -> Path:
     """A loop whose warm-up is not short: its runs stay in TensorFlow's pool."""
     return counting_loop(tmp_path / "slow", at_least=100_000)
+
+
+def test_where_nothing_is_left_to_make_a_worker_from_it_is_made_later(
+    legacy_bundle: Path, quick: Path, tmp_path: Path
+) -> None:
+    """No descriptors, first none at all, then too few: what was made of it before that became clear is given back."""
+    with runtime(legacy_bundle, quick, tmp_path) as served:
+        before = descriptors_of(served.process.pid)
+        usual = limit_descriptors(served.process.pid, 3)
+        os.kill(served.worker_pids()[0], signal.SIGKILL)
+        refused = "[parent] no process for worker 0: [Errno 24] Too many open files"
+        wait_for(lambda: refused in served.said(), 10)
+        left = descriptors_of(served.process.pid)
+        two_pipes_and_a_page = sorted(set(range(4096)) - left)[5]
+        limit_descriptors(served.process.pid, two_pipes_and_a_page)
+        seen = served.said().count(refused)
+        wait_for(lambda: served.said().count(refused) > seen + 1, 10)
+        assert descriptors_of(served.process.pid) == left
+        limit_descriptors(served.process.pid, usual)
+        wait_for(served.worker().healthy, 20)
+        assert served.worker().count_to(5) == 5
+        assert len(descriptors_of(served.process.pid)) == len(before)
+
+
+def test_who_asks_the_parent_when_no_descriptor_is_left_is_told_later(
+    legacy_bundle: Path, quick: Path, tmp_path: Path
+) -> None:
+    with runtime(legacy_bundle, quick, tmp_path) as served, socket.socket(socket.AF_UNIX) as stream:
+        usual = limit_descriptors(served.process.pid, 3)
+        stream.connect(str(served.sockets / "control.sock"))
+        stream.sendall(b"s")
+        time.sleep(0.3)
+        used_s = processor_s(served.process.pid)
+        time.sleep(1)
+        assert processor_s(served.process.pid) - used_s < 0.3, "it does not ask again and again"
+        limit_descriptors(served.process.pid, usual)
+        stream.settimeout(10)
+        assert json.loads(stream.recv(1 << 16))["workers"] == 1
+
+
+def test_a_worker_sees_the_pages_that_are_for_it_and_not_its_siblings(
+    legacy_bundle: Path, quick: Path, tmp_path: Path
+) -> None:
+    with runtime(legacy_bundle, quick, tmp_path, "--workers", "2", "--keep-requests") as served:
+        assert Socket(served.sockets / "lane.sock").count_to(5) == 5
+        pages = {pid: Path(f"/proc/{pid}/maps").read_text().count("/memfd:stopgap") for pid in served.worker_pids()}
+        names = {pid: Path(f"/proc/{pid}/comm").read_text().strip() for pid in pages}
+        own_and_quarantine, and_the_request_that_it_keeps = 2, 3
+        assert {names[pid]: count for pid, count in pages.items()} == {
+            "worker 0": own_and_quarantine,
+            "worker 1": own_and_quarantine,
+            "worker lane": and_the_request_that_it_keeps,
+        }
+
+
+def limit_descriptors(pid: int, wanted: int) -> int:
+    """Lets a process have only those with numbers below `wanted`; gives what the limit was."""
+    soft, hard = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (wanted, hard))
+    return soft
+
+
+def descriptors_of(pid: int) -> set[int]:
+    return {int(entry.name) for entry in Path(f"/proc/{pid}/fd").iterdir()}
 
 
 def test_a_worker_that_was_killed_is_replaced_and_waiting_callers_are_answered(

@@ -4,15 +4,41 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
+import traceback
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 from . import kernel
 
-__all__ = ["cut_off"]
+__all__ = ["cut_off", "forked"]
 
 _STANDARD_ERROR: Final = 2
+
+
+def forked(live: Callable[[], None]) -> int:
+    """Makes a process that does `live` and ends, with exit code 1 where that failed; gives its number.
+
+    Whatever happens in it, it never gets back into the frames of its parent, who would clean up behind itself twice.
+
+    Raises:
+        OSError: No process can be made: no task or no memory is left.
+    """
+    sys.stderr.flush()
+    pid = os.fork()
+    if pid:
+        return pid
+    exit_code = 1
+    try:
+        live()
+        exit_code = 0
+    except BaseException:  # noqa: BLE001 - its end, whatever it is of
+        traceback.print_exc()
+    finally:
+        sys.stderr.flush()
+        os._exit(exit_code)
 
 
 def cut_off(prints_to: int, *kept: int) -> None:

@@ -37,20 +37,18 @@ class Control:
         self._answers = answers
         self._takers = takers
         self._waiting: dict[socket.socket, float] = {}
+        self._not_before = 0.0
         listener.socket.setblocking(False)
 
     @property
     def descriptors(self) -> tuple[int, ...]:
         """What to wait for before `attend`."""
-        return self._listener.socket.fileno(), *(stream.fileno() for stream in self._waiting)
+        asked = [stream.fileno() for stream in self._waiting]
+        return (self._listener.socket.fileno(), *asked) if self._accepts else tuple(asked)
 
     def attend(self) -> None:
         """Takes what has come, answers, and lets go who says nothing."""
-        with suppress(BlockingIOError):
-            while len(self._waiting) < _MOST_AT_ONCE:
-                stream, _ = self._listener.socket.accept()
-                stream.setblocking(False)
-                self._waiting[stream] = time.monotonic() + _PATIENCE_S
+        self._accept()
         for stream, until in tuple(self._waiting.items()):
             if self._is_done(stream) or time.monotonic() > until:
                 del self._waiting[stream]
@@ -59,6 +57,21 @@ class Control:
     def close(self) -> None:
         """Gives the socket up."""
         self._listener.close()
+
+    @property
+    def _accepts(self) -> bool:
+        return len(self._waiting) < _MOST_AT_ONCE and time.monotonic() >= self._not_before
+
+    def _accept(self) -> None:
+        try:
+            while self._accepts:
+                stream, _ = self._listener.socket.accept()
+                stream.setblocking(False)
+                self._waiting[stream] = time.monotonic() + _PATIENCE_S
+        except BlockingIOError:
+            pass
+        except OSError:  # no descriptor is left for who is there
+            self._not_before = time.monotonic() + _PATIENCE_S
 
     def _is_done(self, stream: socket.socket) -> bool:
         try:

@@ -6,12 +6,11 @@ import math
 import os
 import signal
 import socket
-import sys
 import time
 from collections.abc import Callable
-from typing import Final, NoReturn
+from typing import Final
 
-from .birth import cut_off
+from .birth import cut_off, forked
 
 __all__ = ["Errand"]
 
@@ -37,11 +36,12 @@ class Errand:
         return self._pid != 0
 
     def start(self, run: Callable[[socket.socket], None], listener: socket.socket, *kept: int) -> None:
-        """Makes a process that tells `listener` what there is to tell, and has the descriptors that are named."""
-        sys.stderr.flush()
-        self._pid = os.fork()
-        if self._pid == 0:
-            _end_after(run, listener, kept)
+        """Makes a process that tells `listener` what there is to tell, and has the descriptors that are named.
+
+        Raises:
+            OSError: No process can be made.
+        """
+        self._pid = forked(lambda: _run(run, listener, kept))
         self._until = time.monotonic() + self._limit_s
 
     def kill_if_late(self) -> None:
@@ -55,15 +55,10 @@ class Errand:
             self._pid = 0
 
 
-def _end_after(run: Callable[[socket.socket], None], listener: socket.socket, kept: tuple[int, ...]) -> NoReturn:
-    exit_code = 1
-    try:
-        cut_off(os.open(os.devnull, os.O_WRONLY), listener.fileno(), *kept)
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD):
-            signal.signal(number, signal.SIG_DFL)
-        os.nice(_LOWEST_PRIORITY)
-        listener.settimeout(_LISTENER_TIMEOUT_S)
-        run(listener)
-        exit_code = 0
-    finally:
-        os._exit(exit_code)  # a forked child must not unwind into the parent's frames
+def _run(run: Callable[[socket.socket], None], listener: socket.socket, kept: tuple[int, ...]) -> None:
+    cut_off(os.open(os.devnull, os.O_WRONLY), listener.fileno(), *kept)
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD):
+        signal.signal(number, signal.SIG_DFL)
+    os.nice(_LOWEST_PRIORITY)
+    listener.settimeout(_LISTENER_TIMEOUT_S)
+    run(listener)

@@ -27,11 +27,10 @@ COMMAND: Final = "worker"
 
 def execute(inheritance: Inheritance) -> NoReturn:
     """Becomes the same program's `worker` command, with the arguments of `serve` behind those of its own."""
-    descriptors = (*inheritance.descriptors, *inheritance.pages)
-    for descriptor in descriptors:
+    for descriptor in inheritance.descriptors:
         os.set_inheritable(descriptor, True)
     program = sys.orig_argv[: len(sys.orig_argv) - len(sys.argv) + 1]
-    own = [f"--called={inheritance.name}", f"--descriptors={','.join(map(str, descriptors))}"]
+    own = [f"--called={inheritance.name}", f"--descriptors={','.join(map(str, inheritance.descriptors))}"]
     own += ["--warm-up"] if inheritance.warm_up else []
     own += ["--alone"] if inheritance.alone else []
     arguments = [*program, COMMAND, *own, *without_descriptors(sys.argv[2:])]

@@ -35,7 +35,7 @@ class Keepsake:
 
     @property
     def descriptor(self) -> int:
-        """By which an executed worker finds it."""
+        """By which a worker maps it."""
         return self._page.descriptor
 
     def put(self, request: Request) -> None:

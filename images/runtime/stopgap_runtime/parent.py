@@ -29,6 +29,7 @@ from .listener import Listener
 from .probe import Task, break_outs, exhaustion
 from .quarantine import Fingerprint, Quarantine
 from .settings import ServeSettings
+from .suspicion import Suspicion
 from .worker_process import Death, WorkerProcess
 
 __all__ = ["EXIT_LOAD_FAILED", "Parent"]
@@ -55,6 +56,7 @@ class Parent:
         self._announced = False
         self._draining = False
         self._incidents = Incidents()
+        self._suspicion = Suspicion()
         self._back_off = BackOff(settings.most_deaths_a_minute)
         self._probe = Errand(_AUDIT_LIMIT_S)
         self._hand_over = Errand(_HAND_OVER_LIMIT_S)
@@ -148,27 +150,28 @@ class Parent:
         """Buries the dead; False when the model turned out not to load and never did before."""
         for errand in (self._probe, self._hand_over):
             errand.reap()
+        running = [place for place in self._places if place.runs]  # before anyone is buried
         for place in self._places:
             if not place.alive:
                 continue
             pid, status = os.waitpid(place.pid, os.WNOHANG | os.WUNTRACED)
             if pid and os.WIFSTOPPED(status):
-                place.kill("somebody stopped it")
+                place.kill_stopped()
             if pid == 0 or os.WIFSTOPPED(status):
                 continue
             line, death = place.buried(os.waitstatus_to_exitcode(status))
             _say(f"worker {place.name} {line}")
             if death is not None and not self._draining:
-                self._take_note(place, death)
+                self._take_note(place, death, beside=any(other is not place for other in running))
             if place.load_failure and not (self._announced or self._draining):
                 _say(f"load failed: {place.load_failure}")
                 return False
         return True
 
-    def _take_note(self, place: WorkerProcess, death: Death) -> None:
+    def _take_note(self, place: WorkerProcess, death: Death, *, beside: bool) -> None:
         """Convicts who died alone, and stops running a model whose workers die too often."""
         kind = Kind.STATE_LOST if place.changes_state else Kind.DIED
-        if death.alone is not None:
+        if death.alone is not None and self._is_to_blame(death.alone, death, beside=beside):
             kind = Kind.QUARANTINED
         incident = self._record(kind, place.name, death.cause, death.alone, death.lines)
         if death.keepsake is not None:
@@ -176,11 +179,19 @@ class Parent:
         if self._back_off.note_death():
             self._record(Kind.BACKING_OFF, place.name, f"not run for {self._back_off.left_s:.0f} s", None, ())
 
+    def _is_to_blame(self, request: Fingerprint, death: Death, *, beside: bool) -> bool:
+        """Whether a request has ended the worker that ran it, rather than the kernel or a person.
+
+        One of whom that happens again is to blame, unless another worker ran something that could have used up the
+        memory.
+        """
+        return not death.from_outside or (not beside and self._suspicion.is_confirmed_by(request))
+
     def _record(
         self, kind: Kind, worker: str, cause: str, fingerprint: Fingerprint | None, lines: Sequence[str]
     ) -> Incident:
         incident = self._incidents.record(kind, worker, cause, fingerprint=fingerprint, lines=lines)
-        if fingerprint is not None:
+        if kind is Kind.QUARANTINED and fingerprint is not None:
             self._quarantine.add(fingerprint, incident.name)
         _say(f"incident {incident.name}: {kind.value}: {cause}")
         return incident
@@ -199,6 +210,7 @@ class Parent:
         """Lets everything in again that is in quarantine."""
         released = len(self._quarantine)
         self._quarantine.release()
+        self._suspicion.clear()
         _say(f"{released} requests were released from quarantine")
         return {"released": released}
 
@@ -217,7 +229,7 @@ class Parent:
         if self._probe.alive:
             return
         _say(what)
-        self._probe.start(task, listener)
+        _send(self._probe, task, listener)
 
     def _let_hand_over(self, listener: socket.socket) -> None:
         """The requests that have been kept; who asks while another is being told gets none."""
@@ -226,7 +238,7 @@ class Parent:
             return
         kept = self._incidents.kept
         descriptors = (keepsake.descriptor for _, keepsake in kept)
-        self._hand_over.start(lambda stream: hand_over(kept, stream), listener, *descriptors)
+        _send(self._hand_over, lambda stream: hand_over(kept, stream), listener, *descriptors)
 
     def _grow_or_announce(self) -> None:
         """Starts the first worker, the others once it has loaded, and announces it when all have."""
@@ -271,6 +283,14 @@ class Parent:
     def _drain(self, _signal: int, _frame: FrameType | None) -> None:
         """Only takes note: the loop does the rest, so that no worker is forked behind its back."""
         self._draining = True
+
+
+def _send(errand: Errand, run: Task, listener: socket.socket, *kept: int) -> None:
+    """Who asks where no further process can be made gets nothing."""
+    try:
+        errand.start(run, listener, *kept)
+    except OSError as refused:
+        _say(f"no process for it: {refused}")
 
 
 def _say(text: str) -> None:

@@ -66,7 +66,7 @@ class Quarantine:
 
     @property
     def descriptor(self) -> int:
-        """By which an executed worker finds it."""
+        """By which a worker maps it."""
         return self._page.descriptor
 
     def __len__(self) -> int:

@@ -52,11 +52,11 @@ class Scoreboard:
 
     @property
     def descriptor(self) -> int:
-        """By which an executed worker finds it."""
+        """By which its worker maps it."""
         return self._page.descriptor
 
     def close(self) -> None:
-        """Unmaps the page, so that one worker cannot write on another's."""
+        """Lets the page go."""
         self._page.close()
 
     @property
@@ -98,8 +98,16 @@ class Scoreboard:
         is_alone, size, digest = _ALONE.unpack_from(self._memory, _ALONE_AT)
         return Fingerprint(size, digest) if is_alone else None
 
+    @property
+    def runs(self) -> bool:
+        """Whether anything is being run."""
+        return bool(self._deadlines())
+
     def overdue_s(self) -> float:
         """By how many seconds the worst run is over its deadline; negative or zero when none is."""
-        values = [value for (value,) in _SLOT.iter_unpack(self._memory[_FIRST_SLOT:])]
-        deadlines = [value for value in values if value != _NEVER]
+        deadlines = self._deadlines()
         return time.monotonic() - min(deadlines) if deadlines else 0.0
+
+    def _deadlines(self) -> list[float]:
+        values = (value for (value,) in _SLOT.iter_unpack(self._memory[_FIRST_SLOT:]))
+        return [value for value in values if value != _NEVER]

@@ -1,4 +1,4 @@
-"""A little memory that a parent shares with its workers, those included that a fresh program is made for."""
+"""A little memory that a parent shares with one worker, or with all: whoever has its descriptor maps it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ __all__ = ["SharedPage"]
 
 
 class SharedPage:
-    """Anonymous memory behind a descriptor: a forked process keeps the mapping, an executed one maps it again.
+    """Anonymous memory behind a descriptor. A forked process does not inherit the mapping: it is to see its own pages
+    alone, and not those of its siblings.
 
     Args:
         size: In bytes.
@@ -17,14 +18,22 @@ class SharedPage:
 
     Attributes:
         memory: The mapping.
-        descriptor: What an executed process needs.
+        descriptor: By which another process maps it too.
+
+    Raises:
+        OSError: No descriptor or no memory is left.
     """
 
     def __init__(self, size: int, descriptor: int | None = None) -> None:
         self.descriptor = os.memfd_create("stopgap") if descriptor is None else descriptor
-        if descriptor is None:
-            os.truncate(self.descriptor, size)
-        self.memory = mmap.mmap(self.descriptor, size)  # which keeps a descriptor of its own open
+        try:
+            if descriptor is None:
+                os.truncate(self.descriptor, size)
+            self.memory = mmap.mmap(self.descriptor, size)  # which keeps a descriptor of its own open
+        except OSError:
+            os.close(self.descriptor)
+            raise
+        self.memory.madvise(mmap.MADV_DONTFORK)
         if descriptor is not None:
             os.close(descriptor)
 

@@ -9,7 +9,7 @@ import socket
 import sys
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import FrameType
 from typing import NoReturn
 
@@ -61,14 +61,19 @@ class Inheritance:
 
     @property
     def descriptors(self) -> tuple[int, ...]:
-        """What a forked process needs beyond the standard ones."""
-        return self.listener.fileno(), self.control
-
-    @property
-    def pages(self) -> tuple[int, ...]:
-        """What an executed one needs besides, since it has no mapping yet."""
+        """What the worker's process needs beyond the standard ones: listener, control, and its pages."""
         shared = self.scoreboard, self.quarantine, self.keepsake
-        return tuple(each.descriptor for each in shared if each is not None)
+        pages = (each.descriptor for each in shared if each is not None)
+        return self.listener.fileno(), self.control, *pages
+
+    def mapped(self) -> Inheritance:
+        """The same in a process that was just forked, which has no mapping of these pages yet."""
+        return replace(
+            self,
+            scoreboard=Scoreboard(self.scoreboard.slots, self.scoreboard.descriptor),
+            quarantine=Quarantine(self.quarantine.descriptor),
+            keepsake=None if self.keepsake is None else Keepsake(self.keepsake.descriptor),
+        )
 
 
 class _DrainRequested(Exception):
@@ -76,7 +81,7 @@ class _DrainRequested(Exception):
 
 
 def work(inheritance: Inheritance) -> NoReturn:
-    """Serves the model until SIGTERM and ends the process; never returns to the parent's code."""
+    """Serves the model until SIGTERM and ends the process."""
     _end_after(inheritance.name, lambda: _serve(inheritance))
 
 
@@ -103,7 +108,7 @@ def _end_after(name: str, serve: Callable[[], int]) -> NoReturn:
         exit_code = serve()
     except _DrainRequested:  # while it was loading
         exit_code = 0
-    except Exception:  # noqa: BLE001 - a forked child must not unwind into the parent's frames
+    except Exception:  # noqa: BLE001 - said here, and not in the parent's frames
         traceback.print_exc()
     finally:
         sys.stderr.flush()

@@ -9,9 +9,10 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Final, NamedTuple, NoReturn
 
-from .birth import cut_off
+from .birth import cut_off, forked
 from .capi import TensorFlow
 from .executed import execute
 from .faults import Code
@@ -32,6 +33,7 @@ _DRAIN_GRACE_S: Final = 1.0
 _SHORTEST_PAUSE_S: Final = 0.1
 _LONGEST_PAUSE_S: Final = 5.0
 _DEATHS_IN_ONE_LAYOUT: Final = 8
+_STOPPED: Final = "somebody stopped it"
 _CODE_NAMES: Final = {str(code.value): code.name for code in Code}
 
 
@@ -40,12 +42,15 @@ class Death(NamedTuple):
 
     Attributes:
         cause: A signal, an exit code, or what it was killed for.
+        from_outside: Whether it ended neither by itself nor because it was overdue: the kernel may have had no memory
+            left, or a person has meddled.
         alone: The request that it answered and nothing beside it, where it is the retry lane's.
         lines: The last that it printed.
         keepsake: That request itself, if it may be kept: whoever takes note of the death has it from then on.
     """
 
     cause: str
+    from_outside: bool
     alone: Fingerprint | None
     lines: tuple[str, ...]
     keepsake: Keepsake | None = None
@@ -109,14 +114,18 @@ class WorkerProcess:
         """For how long the retry lane's process has answered nobody."""
         return time.monotonic() - self._busy_at
 
+    @property
+    def runs(self) -> bool:
+        """Whether a request is being run, or was when the process ended that has not been buried yet."""
+        return self.alive and self._scoreboard.runs
+
     def start(self) -> None:
         """Makes a process behind the socket, which serves the model.
 
         Forked, until so many have died in one layout of addresses that somebody may be looking for it: then executed.
         """
         body = execute if self._deaths >= _DEATHS_IN_ONE_LAYOUT else work
-        self._fork(body)
-        self.turns_away = False
+        self._try_to_fork(body, turns_away=False)
 
     def start_turning_away(self, why: str, left_s: Callable[[], float]) -> None:
         """Makes a process behind the socket that refuses every request."""
@@ -124,8 +133,7 @@ class WorkerProcess:
         def body(inheritance: Inheritance) -> NoReturn:
             turn_away(inheritance, why, left_s)
 
-        self._fork(body)
-        self.turns_away = True
+        self._try_to_fork(body, turns_away=True)
 
     def listen(self) -> None:
         """Takes what the worker has printed and reported so far."""
@@ -144,12 +152,11 @@ class WorkerProcess:
         if self.alive and (not self.loaded or self._scoreboard.alone is not None):
             self._busy_at = time.monotonic()  # a load may take longer than an idle process is kept
         if self.alive and not self._killed_for and (reason := self._late()):
-            self.kill(reason)
+            self._kill(reason)
 
-    def kill(self, reason: str) -> None:
-        """Ends the process at once; `reason` is what it has died of then."""
-        self._killed_for = reason
-        os.kill(self.pid, signal.SIGKILL)
+    def kill_stopped(self) -> None:
+        """Ends a process that somebody has stopped, and that would never go on."""
+        self._kill(_STOPPED)
 
     def terminate(self) -> None:
         """Asks the process, once, to finish what it is doing and to end; `kill_if_late` insists when it does not."""
@@ -173,18 +180,18 @@ class WorkerProcess:
         self._scoreboard.close()
         self.alive = False
         cause = self._killed_for or _cause_of_death(exit_code)
+        from_outside = self._killed_for == _STOPPED or (exit_code == -signal.SIGKILL and not self._killed_for)
         if self.loaded:
             self._pause_s = 0.0
             if asked:
                 return f"ended, as it was asked to: {cause}", None
             self._deaths += 1
             keepsake = self._given_away_keepsake() if alone else None
-            return f"ended: {cause}", Death(cause, alone, tuple(self._log.last_lines), keepsake)
+            return f"ended: {cause}", Death(cause, from_outside, alone, tuple(self._log.last_lines), keepsake)
         if stage is Stage.WARMING:
             self._warm_up = False
             return f"ended in its warm-up: {cause}; the next one goes without", None
-        self._pause_s = min(_LONGEST_PAUSE_S, max(_SHORTEST_PAUSE_S, 2 * self._pause_s))
-        self._not_before = time.monotonic() + self._pause_s
+        self._put_off()
         self.load_failure = (
             self._failure or f"{Code.INTERNAL.name}: the worker ended while it loaded the model: {cause}"
         )
@@ -198,33 +205,43 @@ class WorkerProcess:
     def _is_asked(self) -> bool:
         return not math.isinf(self._drain_by)
 
+    def _try_to_fork(self, body: Callable[[Inheritance], NoReturn], *, turns_away: bool) -> None:
+        """Makes a process, or leaves it for later where the sandbox has no task, descriptor or memory left."""
+        try:
+            self._fork(body)
+        except OSError as refused:
+            self._put_off()
+            print(f"[parent] no process for worker {self.name}: {refused}", file=sys.stderr)  # noqa: T201 - the log
+        else:
+            self.turns_away = turns_away
+
     def _fork(self, body: Callable[[Inheritance], NoReturn]) -> None:
-        log_reader, log_writer = os.pipe()
-        control_reader, control_writer = os.pipe()
-        self._scoreboard = Scoreboard(self._settings.connections)
-        if self._alone and self._settings.requests_kept and self._keepsake is None:
-            self._keepsake = Keepsake()
-        inheritance = Inheritance(
-            f"worker {self.name}",
-            self._settings,
-            self._tensorflow,
-            self._listener.socket,
-            self._scoreboard,
-            self._quarantine,
-            control=control_writer,
-            warm_up=self._warm_up,
-            alone=self._alone,
-            keepsake=self._keepsake,
-        )
-        sys.stderr.flush()
-        self.pid = os.fork()
-        if self.pid == 0:
-            cut_off(log_writer, *inheritance.descriptors, *(inheritance.pages if body is execute else ()))
-            body(inheritance)
+        with ExitStack() as undo:
+            log_reader, log_writer = _pipe(undo)
+            control_reader, control_writer = _pipe(undo)
+            scoreboard = Scoreboard(self._settings.connections)
+            undo.callback(scoreboard.close)
+            if self._alone and self._settings.requests_kept and self._keepsake is None:
+                self._keepsake = Keepsake()
+            inheritance = Inheritance(
+                f"worker {self.name}",
+                self._settings,
+                self._tensorflow,
+                self._listener.socket,
+                scoreboard,
+                self._quarantine,
+                control=control_writer,
+                warm_up=self._warm_up,
+                alone=self._alone,
+                keepsake=self._keepsake,
+            )
+            self.pid = forked(lambda: _live(body, inheritance, log_writer))
+            undo.pop_all()
         os.close(log_writer)
         os.close(control_writer)
         os.set_blocking(log_reader, False)
         os.set_blocking(control_reader, False)
+        self._scoreboard = scoreboard
         self._log = WorkerLog(log_reader, self._print)
         self._control = (control_reader,)
         self._started = self._busy_at = time.monotonic()
@@ -232,6 +249,16 @@ class WorkerProcess:
         self.load_failure = self._failure = ""
         self._drain_by = self._warms_since = math.inf
         self.alive, self.loaded = True, False
+
+    def _put_off(self) -> None:
+        """Lets the next process wait, each time for longer."""
+        self._pause_s = min(_LONGEST_PAUSE_S, max(_SHORTEST_PAUSE_S, 2 * self._pause_s))
+        self._not_before = time.monotonic() + self._pause_s
+
+    def _kill(self, reason: str) -> None:
+        """Ends the process at once; `reason` is what it has died of then."""
+        self._killed_for = reason
+        os.kill(self.pid, signal.SIGKILL)
 
     def _given_away_keepsake(self) -> Keepsake | None:
         keepsake, self._keepsake = self._keepsake, None
@@ -264,6 +291,19 @@ class WorkerProcess:
 
     def _print(self, line: str) -> None:
         print(f"[worker {self.name}] {line}", file=sys.stderr)  # noqa: T201 - this is the log
+
+
+def _pipe(undo: ExitStack) -> tuple[int, int]:
+    ends = os.pipe()
+    for end in ends:
+        undo.callback(os.close, end)
+    return ends
+
+
+def _live(body: Callable[[Inheritance], NoReturn], inheritance: Inheritance, prints_to: int) -> None:
+    """The forked process, from its first breath on."""
+    cut_off(prints_to, *inheritance.descriptors)
+    body(inheritance if body is execute else inheritance.mapped())
 
 
 def described_failure(report: str) -> str:
