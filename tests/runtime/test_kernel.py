@@ -13,9 +13,11 @@ RUNTIME = Path(__file__).parents[2] / "images" / "runtime"
 
 
 def confined(code: str) -> str:
-    """What `code` prints in a process of its own that is confined first."""
+    """What `code` prints in a process of its own that is confined first, and has a listening socket before that."""
     preamble = "import ctypes,errno,fcntl,os,resource,signal,socket,sys,threading\n"
-    preamble += "from stopgap_runtime import kernel\nkernel.confine()\n"
+    preamble += "listener, other = socket.socket(socket.AF_UNIX), socket.socket(socket.AF_UNIX)\n"
+    preamble += "listener.bind(''); listener.listen(); other.connect(listener.getsockname())\n"
+    preamble += "from stopgap_runtime import kernel\nkernel.confine(listener.fileno())\n"
     program = subprocess.run(
         [sys.executable, "-c", preamble + code],
         env={"PYTHONPATH": str(RUNTIME)},
@@ -59,6 +61,12 @@ def denied(statement: str) -> str:
         ("fcntl.fcntl(0, fcntl.F_SETOWN, os.getppid())", "EPERM"),
         ("fcntl.ioctl(0, 0x8901, b'1234')", "EPERM"),
         ("os.memfd_create('x')", "EPERM"),
+        ("listener.shutdown(socket.SHUT_RDWR)", "EPERM"),
+        ("listener.setblocking(False)", "EPERM"),
+        ("fcntl.fcntl(listener, fcntl.F_SETFL, os.O_NONBLOCK)", "EPERM"),
+        ("fcntl.fcntl(listener, fcntl.F_DUPFD, 0)", "EPERM"),
+        ("listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, bytes(16))", "EPERM"),
+        ("os.dup(listener.fileno())", "EPERM"),
     ],
 )
 def test_what_inference_does_not_need_is_refused(statement: str, error: str) -> None:
@@ -86,9 +94,12 @@ def test_what_inference_needs_still_works() -> None:
     """Reading, threads, memory, the accepted end of a listening socket."""
     answer = confined(
         "t=threading.Thread(target=lambda: print(len(open('/etc/hostname').read()) >= 0, end=' '))\n"
-        "t.start(); t.join(); print(len(bytearray(1 << 28)))"
+        "t.start(); t.join(); print(len(bytearray(1 << 28)), end=' ')\n"
+        "stream, _ = listener.accept(); listener.close()\n"
+        "stream.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, bytes(16)); stream.setblocking(True)\n"
+        "other.sendall(b'hello'); print(stream.recv(5)); stream.shutdown(socket.SHUT_RDWR)"
     )
-    assert answer == f"True {1 << 28}"
+    assert answer == f"True {1 << 28} b'hello'"
 
 
 def limited(code: str) -> str:

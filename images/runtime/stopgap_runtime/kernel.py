@@ -117,6 +117,8 @@ _TGKILL: Final = 234
 _PRLIMIT64: Final = 302
 # glibc falls back to the older call when these do not exist; their flags lie in memory, where a filter cannot look.
 _ANSWER_ENOSYS: Final = (435, 437)  # clone3, openat2
+# To shut a listening socket down, or to have it not block, would outlast whoever did it; a copy would be judged anew.
+_CHANGES_A_DESCRIPTOR: Final = (ALLOWED["shutdown"], ALLOWED["setsockopt"], ALLOWED["dup"], _IOCTL, _FCNTL)
 
 _WRITE_FLAGS: Final = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | (os.O_TMPFILE & ~os.O_DIRECTORY)
 # F_SETOWN with F_SETSIG would send the parent any signal: only what Python and TensorFlow use.
@@ -198,8 +200,12 @@ def call(number: int, *arguments: int | bytes) -> int:
     return answer
 
 
-def confine() -> None:
+def confine(listener: int | None = None) -> None:
     """Drops everything that inference does not need, for all threads and for good.
+
+    Args:
+        listener: A descriptor that this process shares with those who come after it: it may accept from it and close
+            it, and change nothing about it.
 
     Raises:
         OSError: The kernel refused the filter.
@@ -208,7 +214,7 @@ def confine() -> None:
     if platform.machine() != "x86_64":
         raise RuntimeError(f"the system call filter is for x86-64, this is {platform.machine()}")
     _prctl(_PR_SET_NO_NEW_PRIVS, 1)
-    code = b"".join(_assemble(_program(os.getpid())))
+    code = b"".join(_assemble(_program(os.getpid(), listener)))
     program = _SockFprog(len(code) // 8, code)
     if _libc.syscall(_SYS_SECCOMP, _SECCOMP_SET_MODE_FILTER, _SECCOMP_FILTER_FLAG_TSYNC, ctypes.byref(program)) != 0:
         raise OSError(ctypes.get_errno(), "the kernel refused the system call filter")
@@ -246,12 +252,15 @@ class _Instruction:
     label: str = ""
 
 
-def _program(pid: int) -> Iterator[_Instruction]:
-    """The filter, top to bottom: the calls judged by an argument, then the plain list, then no."""
+def _program(pid: int, listener: int | None) -> Iterator[_Instruction]:
+    """The filter, top to bottom: the listener left alone, the plain list, the calls judged by an argument, then no."""
     yield _Instruction(_LOAD, _ARCHITECTURE)
     yield _Instruction(_JUMP_IF_EQUAL, _AUDIT_ARCH_X86_64, if_false="kill")
     yield _Instruction(_LOAD, _NUMBER)
     yield _Instruction(_JUMP_IF_ANY_BIT, _X32_BIT, if_true="enosys")
+    if listener is not None:
+        for number in _CHANGES_A_DESCRIPTOR:
+            yield from _judged(number, argument=0, equal=(listener,), then="eperm", otherwise="")
     for number in ALLOWED.values():
         yield _Instruction(_JUMP_IF_EQUAL, number, if_true="allow")
     for number in _ANSWER_ENOSYS:
@@ -279,8 +288,11 @@ def _judged(
     then: str = "allow",
     otherwise: str = "eperm",
 ) -> Iterator[_Instruction]:
-    """One call that depends on the low 32 bits of an argument: `then` where it matches, else `otherwise`."""
-    after = f"after {number}"
+    """One call that depends on the low 32 bits of an argument: `then` where it matches, else `otherwise`.
+
+    An empty `otherwise` leaves the call to what comes after.
+    """
+    after = f"after {number}, argument {argument}"
     yield _Instruction(_JUMP_IF_EQUAL, number, if_false=after)
     yield _Instruction(_LOAD, 16 + 8 * argument)
     if any_bit:

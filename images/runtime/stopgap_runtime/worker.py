@@ -82,29 +82,27 @@ class _DrainRequested(Exception):
 
 def work(inheritance: Inheritance) -> NoReturn:
     """Serves the model until SIGTERM and ends the process."""
-    _end_after(inheritance.name, lambda: _serve(inheritance))
+    _end_after(inheritance, lambda: _serve(inheritance))
 
 
 def turn_away(inheritance: Inheritance, why: str, left_s: Callable[[], float]) -> NoReturn:
     """In place of `work`, for as long as the model is not run: no model is loaded, nothing is read but a head."""
     settings = inheritance.settings
-    _end_after(
-        inheritance.name, lambda: _answer_all(inheritance, closed(settings.name, why, left_s), changes_state=False)
-    )
+    _end_after(inheritance, lambda: _answer_all(inheritance, closed(settings.name, why, left_s), changes_state=False))
 
 
-def lay_down_rights() -> None:
+def lay_down_rights(listener: socket.socket | None = None) -> None:
     """What every worker does before it reads anything: from here on it can do what inference needs, and no more."""
-    kernel.confine()
+    kernel.confine(None if listener is None else listener.fileno())
 
 
-def _end_after(name: str, serve: Callable[[], int]) -> NoReturn:
+def _end_after(inheritance: Inheritance, serve: Callable[[], int]) -> NoReturn:
     exit_code = 1
     try:
-        kernel.call_process(name)
+        kernel.call_process(inheritance.name)
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
         signal.signal(signal.SIGTERM, _on_sigterm)
-        lay_down_rights()
+        lay_down_rights(inheritance.listener)
         exit_code = serve()
     except _DrainRequested:  # while it was loading
         exit_code = 0
