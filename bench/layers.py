@@ -151,7 +151,7 @@ def _front_desk(servable: Servable) -> Callable[..., Any]:
     from stopgap_runtime.rest_api import RestApi  # noqa: PLC0415
     from stopgap_runtime.scoreboard import Scoreboard  # noqa: PLC0415
 
-    overdue_after = Scoreboard(1).run_until
+    overdue_after = Scoreboard(1).busy_until
     plane = DataPlane(NAME, 1, servable, run_timeout_s=60, largest_bytes=LARGEST_BYTES, overdue_after=overdue_after)
     return FrontDesk(GrpcApi(plane), RestApi(plane, LARGEST_BYTES)).answer
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import re
@@ -110,6 +111,27 @@ def quick(tmp_path: Path) -> Path:
 def slow(tmp_path: Path) -> Path:
     """A loop whose warm-up is not short: its runs stay in TensorFlow's pool."""
     return counting_loop(tmp_path / "slow", at_least=100_000)
+
+
+def test_a_worker_that_shows_no_sign_of_life_is_replaced(legacy_bundle: Path, quick: Path, tmp_path: Path) -> None:
+    """Its main thread hangs, the others do not: no run is overdue, and nobody is accepted any more."""
+    with runtime(legacy_bundle, quick, tmp_path, "--silence-timeout", "2") as served:
+        time.sleep(3)
+        (worker,) = served.worker_pids()
+        hold(worker)
+        wait_for(lambda: os.waitpid(worker, os.WNOHANG) != (0, 0), 20)  # whoever holds it is told first that it ended
+        wait_for(lambda: worker not in served.worker_pids() and served.worker().healthy(), 20)
+        assert "worker 0 ended: it had shown no sign of life for 2 s" in served.said()
+        assert served.worker().count_to(5) == 5
+
+
+def hold(thread: int) -> None:
+    """Stops one thread of another process, as a debugger does."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    seize, interrupt = 0x4206, 0x4207
+    for request in (seize, interrupt):
+        assert libc.ptrace(request, thread, None, None) == 0, os.strerror(ctypes.get_errno())
+    os.waitpid(thread, 0)
 
 
 def test_where_nothing_is_left_to_make_a_worker_from_it_is_made_later(

@@ -1,8 +1,9 @@
-"""What stands before a front desk: who is turned away, and what is written down before it runs."""
+"""What stands before a front desk: who is turned away, what is written down before it runs, and by when it must end."""
 
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable
 
 from .faults import Code, Fault
@@ -12,7 +13,7 @@ from .keepsake import Keepsake
 from .quarantine import Fingerprint, Quarantine
 from .scoreboard import Scoreboard
 
-__all__ = ["Desk", "closed", "screened", "written_down"]
+__all__ = ["Desk", "closed", "screened", "watched", "written_down"]
 
 Desk = Callable[[Request], Response]
 
@@ -41,6 +42,16 @@ def written_down(answer: Desk, scoreboard: Scoreboard, keepsake: Keepsake | None
             return answer(request)
 
     return answer_alone
+
+
+def watched(answer: Desk, scoreboard: Scoreboard, limit_s: float) -> Desk:
+    """Whatever a request is stuck in, the parent sees that it is."""
+
+    def answer_in_time(request: Request) -> Response:
+        with scoreboard.busy_until(time.monotonic() + limit_s):
+            return answer(request)
+
+    return answer_in_time
 
 
 def closed(name: str, why: str, left_s: Callable[[], float]) -> Desk:

@@ -150,7 +150,7 @@ class Parent:
         """Buries the dead; False when the model turned out not to load and never did before."""
         for errand in (self._probe, self._hand_over):
             errand.reap()
-        running = [place for place in self._places if place.runs]  # before anyone is buried
+        busy = [place for place in self._places if place.busy]  # before anyone is buried
         for place in self._places:
             if not place.alive:
                 continue
@@ -162,7 +162,7 @@ class Parent:
             line, death = place.buried(os.waitstatus_to_exitcode(status))
             _say(f"worker {place.name} {line}")
             if death is not None and not self._draining:
-                self._take_note(place, death, beside=any(other is not place for other in running))
+                self._take_note(place, death, beside=any(other is not place for other in busy))
             if place.load_failure and not (self._announced or self._draining):
                 _say(f"load failed: {place.load_failure}")
                 return False

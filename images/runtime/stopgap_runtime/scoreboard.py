@@ -1,4 +1,5 @@
-"""What a worker tells its parent without a word: its stage, by when its runs must have ended, what it runs alone.
+"""What a worker tells its parent without a word: its stage, that it lives, by when what it does must have ended, what
+it runs alone.
 
 One page of shared memory for each worker. The worker writes, the parent reads; a worker that lies in it can only get
 itself replaced, and requests of its own model turned away. Times are `time.monotonic()`, which all processes of one
@@ -31,8 +32,11 @@ class Stage(enum.IntEnum):
 
 _ALONE: Final = struct.Struct("=?Q16s")
 _ALONE_AT: Final = 8
+_BEAT: Final = struct.Struct("=Q")
+_BEAT_AT: Final = 40
 _SLOT: Final = struct.Struct("=d")
-_FIRST_SLOT: Final = 40
+_SLOTS_EACH: Final = 2
+_FIRST_SLOT: Final = 48
 _NEVER: Final = 0.0
 
 
@@ -40,12 +44,13 @@ class Scoreboard:
     """One worker's page.
 
     Args:
-        slots: How many runs can be under way at once; one slot for each connection.
+        connections: How many requests can be answered at once; each may announce itself, and its run.
         descriptor: Of a page that there is already; a new one without.
     """
 
-    def __init__(self, slots: int, descriptor: int | None = None) -> None:
-        self.slots = slots
+    def __init__(self, connections: int, descriptor: int | None = None) -> None:
+        self.connections = connections
+        slots = connections * _SLOTS_EACH
         self._page = SharedPage(_FIRST_SLOT + slots * _SLOT.size, descriptor)
         self._memory = self._page.memory
         self._free = list(range(slots))
@@ -71,9 +76,19 @@ class Scoreboard:
     def stage(self, stage: Stage) -> None:
         self._memory[0] = stage
 
+    @property
+    def beat(self) -> int:
+        """A number that changes as long as the worker lives."""
+        beat: int = _BEAT.unpack_from(self._memory, _BEAT_AT)[0]
+        return beat
+
+    def show_life(self) -> None:
+        """Changes it."""
+        _BEAT.pack_into(self._memory, _BEAT_AT, (self.beat + 1) % (1 << 64))
+
     @contextmanager
-    def run_until(self, deadline: float) -> Iterator[None]:
-        """Announces a run that must have ended by `deadline`."""
+    def busy_until(self, deadline: float) -> Iterator[None]:
+        """Announces something that must have ended by `deadline`."""
         slot = self._free.pop()  # lists pop and append in one step
         offset = _FIRST_SLOT + slot * _SLOT.size
         _SLOT.pack_into(self._memory, offset, deadline)
@@ -99,12 +114,12 @@ class Scoreboard:
         return Fingerprint(size, digest) if is_alone else None
 
     @property
-    def runs(self) -> bool:
-        """Whether anything is being run."""
+    def busy(self) -> bool:
+        """Whether anything is under way."""
         return bool(self._deadlines())
 
     def overdue_s(self) -> float:
-        """By how many seconds the worst run is over its deadline; negative or zero when none is."""
+        """By how many seconds the worst of it is over its deadline; negative or zero when nothing is."""
         deadlines = self._deadlines()
         return time.monotonic() - min(deadlines) if deadlines else 0.0
 

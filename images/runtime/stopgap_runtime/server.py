@@ -5,6 +5,7 @@ next caller, who gets the other core. The front keeps connections open and bound
 long-lived.
 """
 
+import select
 import socket
 import struct
 import threading
@@ -20,6 +21,7 @@ __all__ = ["Server"]
 _PATIENCE_S: Final = 60  # with a peer that neither goes on with its request nor takes its answer
 _PATIENCE: Final = struct.pack("@ll", _PATIENCE_S, 0)  # as a struct timeval
 _PATIENCE_WITH_THE_ONLY_ONE_S: Final = 5.0
+_BEAT_S: Final = 1.0
 
 
 class Server:
@@ -30,6 +32,7 @@ class Server:
         connections: How many connections are served at once; further ones wait in the socket's queue.
         keeps_alive: Whether a connection may carry several requests; else it must also bring its one soon, since
             others wait for its end.
+        show_life: Called each second, or more often, from the thread that accepts.
     """
 
     def __init__(
@@ -39,11 +42,13 @@ class Server:
         *,
         connections: int,
         keeps_alive: bool,
+        show_life: Callable[[], None],
         max_body_bytes: int,
     ) -> None:
         self._listener = listener
         self._handle = handle
         self._keeps_alive = keeps_alive
+        self._show_life = show_life
         self._max_body_bytes = max_body_bytes
         self._places = threading.Semaphore(connections)
         self._streams: set[socket.socket] = set()
@@ -51,8 +56,11 @@ class Server:
 
     def serve(self) -> None:
         """Accepts until an exception, from a signal's handler say, ends it."""
+        callers = select.poll()
+        callers.register(self._listener, select.POLLIN)
         while True:
-            self._places.acquire()
+            self._wait_for(lambda: self._places.acquire(timeout=_BEAT_S))
+            self._wait_for(lambda: callers.poll(_BEAT_S * 1000))
             stream, _ = self._listener.accept()
             self._limit_patience(stream)
             self._streams.add(stream)
@@ -63,6 +71,11 @@ class Server:
             except BaseException:  # a signal's, in this very moment: a drain would wait for whom nobody attends to
                 self._leave(stream)
                 raise
+
+    def _wait_for(self, something: Callable[[], object]) -> None:
+        self._show_life()
+        while not something():
+            self._show_life()
 
     def _limit_patience(self, stream: socket.socket) -> None:
         if not self._keeps_alive:

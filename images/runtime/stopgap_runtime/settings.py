@@ -23,6 +23,7 @@ class ServeSettings:
         load_timeout_s: A worker that has not loaded its model by then is ended.
         run_timeout_s: No run takes longer, whatever deadline the caller has.
         drain_timeout_s: After SIGTERM, requests under way get this long.
+        silence_timeout_s: A worker that has shown no sign of life for so long is ended.
         worker_memory_bytes: What a worker may have beyond what it starts with; 0 for as much as there is.
         most_deaths_a_minute: When so many workers have died within a minute the model is not run for a while.
         given_signatures: Signatures beside those of the model's file, or in their place.
@@ -43,6 +44,7 @@ class ServeSettings:
     load_timeout_s: float = 120.0
     run_timeout_s: float = 60.0
     drain_timeout_s: float = 20.0
+    silence_timeout_s: float = 20.0
     most_deaths_a_minute: int = 60
     max_message_bytes: int = 128 << 20
     worker_memory_bytes: int = 0
@@ -81,6 +83,7 @@ def parse_serve(parser: argparse.ArgumentParser, arguments: list[str]) -> ServeS
     parser.add_argument("--load-timeout", dest="load_timeout_s", type=float, default=defaults.load_timeout_s)
     parser.add_argument("--run-timeout", dest="run_timeout_s", type=float, default=defaults.run_timeout_s)
     parser.add_argument("--drain-timeout", dest="drain_timeout_s", type=float, default=defaults.drain_timeout_s)
+    parser.add_argument("--silence-timeout", dest="silence_timeout_s", type=float, default=defaults.silence_timeout_s)
     parser.add_argument("--most-deaths-a-minute", type=_positive, default=defaults.most_deaths_a_minute)
     parser.add_argument("--max-message-bytes", type=_positive, default=defaults.max_message_bytes)
     parser.add_argument("--worker-memory-bytes", type=_positive, default=defaults.worker_memory_bytes)

@@ -11,10 +11,10 @@ import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from types import FrameType
-from typing import NoReturn
+from typing import Final, NoReturn
 
 from . import kernel
-from .admission import Desk, closed, screened, written_down
+from .admission import Desk, closed, screened, watched, written_down
 from .capi import TensorFlow
 from .faults import Fault
 from .front_desk import FrontDesk
@@ -30,6 +30,8 @@ from .server import Server
 from .settings import ServeSettings
 
 __all__ = ["LOADED", "LOAD_FAILED", "Inheritance", "lay_down_rights", "turn_away", "work"]
+
+_BESIDES_ITS_RUN_S: Final = 60.0  # to take the largest request apart and put the largest answer together
 
 LOADED = "loaded"
 LOAD_FAILED = "failed"
@@ -70,7 +72,7 @@ class Inheritance:
         """The same in a process that was just forked, which has no mapping of these pages yet."""
         return replace(
             self,
-            scoreboard=Scoreboard(self.scoreboard.slots, self.scoreboard.descriptor),
+            scoreboard=Scoreboard(self.scoreboard.connections, self.scoreboard.descriptor),
             quarantine=Quarantine(self.quarantine.descriptor),
             keepsake=None if self.keepsake is None else Keepsake(self.keepsake.descriptor),
         )
@@ -133,12 +135,13 @@ def _serve(inheritance: Inheritance) -> int:
         servable,
         run_timeout_s=settings.run_timeout_s,
         largest_bytes=settings.max_message_bytes,
-        overdue_after=scoreboard.run_until,
+        overdue_after=scoreboard.busy_until,
     )
     front_desk = FrontDesk(GrpcApi(data_plane), RestApi(data_plane, settings.max_message_bytes))
     desk: Desk = front_desk.answer
     if inheritance.alone:
         desk = written_down(desk, scoreboard, inheritance.keepsake)
+    desk = watched(desk, scoreboard, settings.run_timeout_s + _BESIDES_ITS_RUN_S)
     desk = screened(desk, settings.name, inheritance.quarantine)
     return _answer_all(inheritance, desk, changes_state=servable.changes_any_state)
 
@@ -150,6 +153,7 @@ def _answer_all(inheritance: Inheritance, desk: Desk, *, changes_state: bool) ->
         desk,
         connections=1 if inheritance.alone else settings.connections,
         keeps_alive=not inheritance.alone,
+        show_life=inheritance.scoreboard.show_life,
         max_body_bytes=settings.max_message_bytes + FRAME_HEADER_BYTES,
     )
     inheritance.scoreboard.stage = Stage.SERVING

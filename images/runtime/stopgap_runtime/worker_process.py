@@ -18,6 +18,7 @@ from .executed import execute
 from .faults import Code
 from .keepsake import Keepsake
 from .listener import Listener
+from .pulse import Pulse
 from .quarantine import Fingerprint, Quarantine
 from .scoreboard import Scoreboard, Stage
 from .settings import ServeSettings
@@ -115,9 +116,9 @@ class WorkerProcess:
         return time.monotonic() - self._busy_at
 
     @property
-    def runs(self) -> bool:
-        """Whether a request is being run, or was when the process ended that has not been buried yet."""
-        return self.alive and self._scoreboard.runs
+    def busy(self) -> bool:
+        """Whether a request is being answered, or was when the process ended that has not been buried yet."""
+        return self.alive and self._scoreboard.busy
 
     def start(self) -> None:
         """Makes a process behind the socket, which serves the model.
@@ -148,7 +149,7 @@ class WorkerProcess:
             self._understand(report)
 
     def kill_if_late(self) -> None:
-        """Ends a process that TensorFlow does not end by itself: its load, its warm-up or a run is overdue."""
+        """Ends a process that does not end by itself: its load, warm-up or a run is overdue, or it shows no life."""
         if self.alive and (not self.loaded or self._scoreboard.alone is not None):
             self._busy_at = time.monotonic()  # a load may take longer than an idle process is kept
         if self.alive and not self._killed_for and (reason := self._late()):
@@ -242,6 +243,7 @@ class WorkerProcess:
         os.set_blocking(log_reader, False)
         os.set_blocking(control_reader, False)
         self._scoreboard = scoreboard
+        self._pulse = Pulse()
         self._log = WorkerLog(log_reader, self._print)
         self._control = (control_reader,)
         self._started = self._busy_at = time.monotonic()
@@ -266,8 +268,8 @@ class WorkerProcess:
 
     def _late(self) -> str:
         now = time.monotonic()
-        if now > self._drain_by:
-            return "it did not drain in time"
+        if self._is_asked:
+            return "it did not drain in time" if now > self._drain_by else ""
         age_s, stage = now - self._started, self._scoreboard.stage
         if not self.loaded and stage is Stage.WARMING:
             self._warms_since = min(self._warms_since, now)
@@ -276,6 +278,9 @@ class WorkerProcess:
         if not self.loaded:
             limit_s = self._settings.load_timeout_s + _LOAD_GRACE_S
             return f"it had not loaded the model after {limit_s:.0f} s" if age_s > limit_s else ""
+        silent_s = self._pulse.silent_s(self._scoreboard.beat)
+        if silent_s > self._settings.silence_timeout_s:
+            return f"it had shown no sign of life for {silent_s:.0f} s"
         overdue_s = self._scoreboard.overdue_s()
         return f"a run was {overdue_s:.2f} s over its deadline" if overdue_s > _OVERDUE_GRACE_S else ""
 
