@@ -21,8 +21,13 @@ LIMIT: Final = 256
 LASTS_S: Final = 3600.0
 _DIGEST_BYTES: Final = 16
 _INCIDENT_BYTES: Final = 16
-_ENTRY: Final = struct.Struct(f"=Q{_DIGEST_BYTES}s{_INCIDENT_BYTES}sd")
-_HEADER_BYTES: Final = 8
+_SIZE: Final = struct.Struct("=Q")
+_ENTRY: Final = struct.Struct(f"={_DIGEST_BYTES}s{_INCIDENT_BYTES}sd")
+# First how many entries there are. Then all their sizes, so that one search tells nearly every request that it is not
+# meant; then the rest of each.
+_COUNT: Final = struct.Struct("=Q")
+_SIZES_AT: Final = _COUNT.size
+_ENTRIES_AT: Final = _SIZES_AT + LIMIT * _SIZE.size
 
 
 class Fingerprint(NamedTuple):
@@ -46,12 +51,6 @@ class Fingerprint(NamedTuple):
         return self.digest.hex()
 
 
-class _Entry(NamedTuple):
-    fingerprint: Fingerprint
-    incident: str
-    until: float  # time.monotonic(), which all processes of one kernel share
-
-
 class Quarantine:
     """The list. The newest entries take the place of the oldest.
 
@@ -60,7 +59,7 @@ class Quarantine:
     """
 
     def __init__(self, descriptor: int | None = None) -> None:
-        self._page = SharedPage(_HEADER_BYTES + LIMIT * _ENTRY.size, descriptor)
+        self._page = SharedPage(_ENTRIES_AT + LIMIT * _ENTRY.size, descriptor)
         self._memory = self._page.memory
         self._written = 0
 
@@ -70,36 +69,49 @@ class Quarantine:
         return self._page.descriptor
 
     def __len__(self) -> int:
-        return sum(1 for _ in self._entries())
+        now = time.monotonic()
+        return sum(until > now for _, _, until in _ENTRY.iter_unpack(self._memory[_ENTRIES_AT:]))
 
     def add(self, fingerprint: Fingerprint, incident: str) -> None:
         """Turns away such requests from now on, for an hour."""
-        entry = _ENTRY.pack(*fingerprint, incident.encode(), time.monotonic() + LASTS_S)
-        place = _HEADER_BYTES + self._written % LIMIT * _ENTRY.size
-        self._memory[place : place + _ENTRY.size] = entry
+        place = self._written % LIMIT
+        until = time.monotonic() + LASTS_S
+        _ENTRY.pack_into(self._memory, _entry_at(place), fingerprint.digest, incident.encode(), until)
+        _SIZE.pack_into(self._memory, _SIZES_AT + place * _SIZE.size, fingerprint.size)
         self._written += 1
-        self._memory[0] = 1
+        _COUNT.pack_into(self._memory, 0, min(self._written, LIMIT))
 
     def release(self) -> None:
         """Lets everything in again."""
         self._memory[:] = bytes(len(self._memory))
+        self._written = 0
 
     def incident_of(self, request: Request) -> str | None:
         """The incident for which a request is turned away; None for one that may run.
 
-        While the list is empty, which is nearly always, it is one look at one byte.
+        While the list is empty, which is nearly always, it is one look at one number.
         """
-        if not self._memory[0]:
+        (count,) = _COUNT.unpack_from(self._memory)
+        if not count:
             return None
-        suspects = [entry for entry in self._entries() if entry.fingerprint.size == len(request.body)]
-        if not suspects:
+        sizes = self._memory[_SIZES_AT : min(_SIZES_AT + count * _SIZE.size, _ENTRIES_AT)]
+        size = _SIZE.pack(len(request.body))
+        if size not in sizes:
             return None
-        fingerprint = Fingerprint.of(request)
-        return next((entry.incident for entry in suspects if entry.fingerprint == fingerprint), None)
+        digest = Fingerprint.of(request).digest
+        return next((incident for suspect, incident in self._entries_of(size, sizes) if suspect == digest), None)
 
-    def _entries(self) -> Iterator[_Entry]:
-        now = time.monotonic()
-        for size, digest, incident, until in _ENTRY.iter_unpack(self._memory[_HEADER_BYTES:]):
-            if until > now:
-                name = incident.rstrip(b"\0").decode("ascii", "replace")
-                yield _Entry(Fingerprint(size, digest), name, until)
+    def _entries_of(self, size: bytes, sizes: bytes) -> Iterator[tuple[bytes, str]]:
+        """Digest and incident of each of that size that has not expired."""
+        found = sizes.find(size)
+        while found >= 0:
+            place, between = divmod(found, _SIZE.size)
+            if not between:
+                digest, incident, until = _ENTRY.unpack_from(self._memory, _entry_at(place))
+                if until > time.monotonic():
+                    yield digest, incident.rstrip(b"\0").decode("ascii", "replace")
+            found = sizes.find(size, found + 1)
+
+
+def _entry_at(place: int) -> int:
+    return _ENTRIES_AT + place * _ENTRY.size
