@@ -39,6 +39,7 @@ class Deployed:
         published: Whether Docker publishes the front's port; else the front is on the host's network.
 
     Attributes:
+        model: Its folder, in the zoo's form.
         serve_s: How long `serve` took until the model answered, with images and bundle there.
     """
 
@@ -49,7 +50,7 @@ class Deployed:
         self.serve_s = float("nan")
         docker = connect()
         self._engine = Published(docker._api, docker._endpoint) if published else docker  # noqa: SLF001 - the same one
-        self._model = model
+        self.model = model
         self._workers = workers
         self._state = tempfile.TemporaryDirectory()
         self.store = Store(Path(self._state.name))
@@ -57,7 +58,7 @@ class Deployed:
 
     def __enter__(self) -> Deployed:
         limits = Limits(workers=self._workers)
-        wanted = ServeSettings(self.name, self._model, address=self._address, limits=limits)
+        wanted = ServeSettings(self.name, self.model, address=self._address, limits=limits)
         began = time.monotonic()
         deployment.serve(wanted, self._engine, self.store, print, silent)
         self.serve_s = time.monotonic() - began

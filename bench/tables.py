@@ -13,7 +13,11 @@ WIDTH = 24
 
 def show(console: Console, results: dict[str, Any]) -> None:
     """All that was measured, and what it is held against."""
-    for key, title in (("one_caller_us", "one caller"), ("large_10mb_us", "10 MB in a request")):
+    for key, title in (
+        ("one_caller_us", "one caller"),
+        ("smaller_model_us", "one caller, a smaller model"),
+        ("large_10mb_us", "10 MB in a request"),
+    ):
         console.print(latencies(title, results[key]))
     for key, title in (("eight_callers_rps", "eight callers"), ("workers_rps", "workers, eight callers")):
         console.print(rates(title, results[key]))

@@ -5,7 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+from stopgap.client.tensors import to_proto
 from stopgap_protos.graph_pb2 import AttrValue, GraphDef
 from stopgap_protos.saved_model_pb2 import SavedModel, SignatureDef, TensorInfo
 from stopgap_protos.tensor_pb2 import DataType, TensorProto, TensorShapeProto
@@ -113,6 +117,39 @@ def mean_of_all(folder: Path) -> Path:
     return _written(folder, graph, {"x": x}, {"mean": mean})
 
 
+def digits(folder: Path) -> Path:
+    """A small classifier of one of tf.contrib's operations and the usual rest: `image` (float, [n, 28, 28, 1]) gives
+    `probs` ([n, 10]).
+
+    It learns by how much to move an image (a spatial transformer that translates), has the Resampler move it, and
+    classifies it by three dense layers, LeNet-300-100 (LeCun et al., Gradient-based learning applied to document
+    recognition, 1998). The weights are drawn.
+    """
+    graph = GraphDef()
+    graph.versions.producer = 134
+    draw = np.random.default_rng(28)
+    image = TensorShapeProto(dim=[TensorShapeProto.Dim(size=size) for size in (-1, 28, 28, 1)])
+    _node(graph, "image", "Placeholder", dtype=_FLOAT, shape=AttrValue(shape=image))
+    _reshaped(graph, "pixels", "image", -1, 784)
+    _dense(graph, "shift", "pixels", draw.normal(0, 0.01, (784, 2)))
+    _reshaped(graph, "shifts", "shift", -1, 1, 2)
+    _array(graph, "grid", np.stack(np.meshgrid(np.arange(28), np.arange(28)), axis=-1).reshape(1, 784, 2))
+    _node(graph, "warp", "Add", "grid", "shifts", T=_FLOAT)
+    _node(graph, "moved", "Resampler", "image", "warp", T=_FLOAT)
+    _reshaped(graph, "moved_pixels", "moved", -1, 784)
+    layer = "moved_pixels"
+    for wide, narrow in ((784, 300), (300, 100)):
+        _dense(graph, f"dense_{narrow}", layer, draw.normal(0, wide**-0.5, (wide, narrow)))
+        layer = f"relu_{narrow}"
+        _node(graph, layer, "Relu", f"dense_{narrow}", T=_FLOAT)
+    _dense(graph, "dense_10", layer, draw.normal(0, 0.1, (100, 10)))
+    _node(graph, "probs", "Softmax", "dense_10", T=_FLOAT)
+    ten = TensorShapeProto(dim=[TensorShapeProto.Dim(size=-1), TensorShapeProto.Dim(size=10)])
+    inputs = {"image": TensorInfo(name="image:0", dtype=DataType.DT_FLOAT, tensor_shape=image)}
+    outputs = {"probs": TensorInfo(name="probs:0", dtype=DataType.DT_FLOAT, tensor_shape=ten)}
+    return _written(folder, graph, inputs, outputs)
+
+
 def echo(
     folder: Path, tensors: Mapping[str, tuple[DataType, Sequence[int] | None]], *, optional: Collection[str] = ()
 ) -> Path:
@@ -171,6 +208,25 @@ def _node(graph: GraphDef, name: str, op: str, *inputs: str, **attributes: AttrV
     node = graph.node.add(name=name, op=op, input=inputs)
     for key, value in attributes.items():
         node.attr[key].CopyFrom(value)
+
+
+def _dense(graph: GraphDef, name: str, layer: str, weights: NDArray[np.float64]) -> None:
+    no = AttrValue(b=False)
+    _array(graph, f"{name}/weights", weights)
+    _array(graph, f"{name}/bias", np.zeros(weights.shape[1]))
+    _node(graph, f"{name}/product", "MatMul", layer, f"{name}/weights", T=_FLOAT, transpose_a=no, transpose_b=no)
+    _node(graph, name, "BiasAdd", f"{name}/product", f"{name}/bias", T=_FLOAT)
+
+
+def _reshaped(graph: GraphDef, name: str, layer: str, *sizes: int) -> None:
+    tensor = to_proto(np.array(sizes, np.int32))
+    _node(graph, f"{name}/shape", "Const", dtype=_INT32, value=AttrValue(tensor=tensor))
+    _node(graph, name, "Reshape", layer, f"{name}/shape", T=_FLOAT, Tshape=_INT32)
+
+
+def _array(graph: GraphDef, name: str, values: NDArray[Any]) -> None:
+    """A constant of floats."""
+    _node(graph, name, "Const", dtype=_FLOAT, value=AttrValue(tensor=to_proto(values.astype(np.float32))))
 
 
 def _constant(graph: GraphDef, name: str, value: int, *controls: str) -> None:
