@@ -268,8 +268,8 @@ class WorkerProcess:
 
     def _late(self) -> str:
         now = time.monotonic()
-        if self._is_asked:
-            return "it did not drain in time" if now > self._drain_by else ""
+        if now > self._drain_by:
+            return "it did not drain in time"
         age_s, stage = now - self._started, self._scoreboard.stage
         if not self.loaded and stage is Stage.WARMING:
             self._warms_since = min(self._warms_since, now)
@@ -279,7 +279,7 @@ class WorkerProcess:
             limit_s = self._settings.load_timeout_s + _LOAD_GRACE_S
             return f"it had not loaded the model after {limit_s:.0f} s" if age_s > limit_s else ""
         silent_s = self._pulse.silent_s(self._scoreboard.beat)
-        if silent_s > self._settings.silence_timeout_s:
+        if silent_s > self._settings.silence_timeout_s and not self._is_asked:  # who drains accepts nobody
             return f"it had shown no sign of life for {silent_s:.0f} s"
         overdue_s = self._scoreboard.overdue_s()
         return f"a run was {overdue_s:.2f} s over its deadline" if overdue_s > _OVERDUE_GRACE_S else ""
