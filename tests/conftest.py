@@ -90,12 +90,24 @@ def pytest_configure(config: pytest.Config) -> None:
     """Puts the accounts in place: of engines, and of other Pythons than the tests' own."""
     config.addinivalue_line("markers", "podman: needs Podman, and root")
     config.addinivalue_line("markers", "gvisor: needs a Docker engine with gVisor's runsc")
+    config.addinivalue_line("markers", "alone: promises a time, which needs a machine that does nothing else")
     config.addinivalue_line("markers", "python(series): needs a Python of that series, 3.9 say")
-    if not hasattr(config, "workerinput"):
-        engines = Accounting("engines", _TROUBLE, _engines_of, "REQUIRE_ENGINES")
-        interpreters = Accounting("pythons", _PYTHON_TROUBLE, _pythons_of, "REQUIRE_PYTHONS")
-        config.pluginmanager.register(engines, "stopgap-engines")
-        config.pluginmanager.register(interpreters, "stopgap-pythons")
+    reports_to = getattr(config, "workeroutput", None)
+    engines = Accounting("engines", _TROUBLE, _engines_of, "REQUIRE_ENGINES", reports_to)
+    interpreters = Accounting("pythons", _PYTHON_TROUBLE, _pythons_of, "REQUIRE_PYTHONS", reports_to)
+    config.pluginmanager.register(engines, "stopgap-engines")
+    config.pluginmanager.register(interpreters, "stopgap-pythons")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Says which tests may run beside each other: not two that make containers, whose names are a machine's own.
+
+    Elsewhere a file's tests stay together, since they share what they have set up.
+    """
+    for item in items:
+        makes_containers = _engines_of(item) & {"docker", "podman", "gvisor"}
+        item.add_marker(pytest.mark.xdist_group("containers" if makes_containers else item.location[0]))
 
 
 def _engines_of(item: pytest.Item) -> set[str]:
