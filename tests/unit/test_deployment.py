@@ -297,3 +297,11 @@ def test_hostile_text_cannot_move_the_cursor(hostile: str, shown: str) -> None:
 
 def test_long_text_is_cut_and_says_so() -> None:
     assert printable("x" * 10, longest=4) == "xxxx … (6 more characters)"
+    assert printable("x" * 4, longest=4) == "xxxx"
+
+
+def test_what_is_escaped_counts_as_it_is_shown() -> None:
+    assert printable("ab\x1bcd", longest=6) == r"ab\x1b … (2 more characters)"
+    assert printable("ab\x1bcd", longest=5) == "ab … (3 more characters)"
+    assert printable("\U0010ffff" * 5, longest=20) == r"\U0010ffff\U0010ffff … (3 more characters)"
+    assert len(printable("\0" * 100_000)) < 4100
