@@ -9,12 +9,13 @@ from stopgap.audit.docker_settings import OF_DOCKER
 from stopgap.audit.effects import EFFECTS, EXHAUSTION, Effect
 from stopgap.audit.outside import Setting
 from stopgap.audit.process_settings import OF_PROCESSES
+from stopgap.audit.watching import WATCH_S
 
 from tools.markdown import table
 
 __all__ = ["page"]
 
-HEAD = """\
+HEAD = f"""\
 # stopgap audit
 
 <!-- `make docs` writes this page from orchestrator/stopgap/audit/. Change that, not this. -->
@@ -28,15 +29,23 @@ inside what must not work, and uses up what has a limit in a twin. Each line is 
 - **held**: it is as promised, or better.
 - **BROKEN**: it is promised and not so. Then the exit code is 3, and the sandbox is not to be relied on.
 - **not promised here**: it is open, and the table says so for this engine.
-- **not tried**: it could not be looked at from here, or trying it could have harmed others. It does not count.
+- **UNKNOWN**: it was to be looked at or tried, and could not be: its processes were gone, say, or this machine has too
+  little memory free. Then, where nothing is BROKEN, the exit code is 4.
+- **not tried**: it can never be seen from here on this engine, or trying it could harm others. It does not count.
 
-Exit code 0 says that nothing is BROKEN, 1 that there could be no audit. Below the lines stand the age of the TensorFlow
-that runs, counted from its release, and the days to the sunset. `--json` gives all of it to programs.
+Exit code 0 says that nothing is BROKEN or UNKNOWN, 1 that there could be no audit. Below the lines stand the age of the
+TensorFlow that runs, counted from its release, and the days to the sunset. `--json` gives all of it to programs.
 
 ## Settings and effects
 
 A *setting* is what the engine and this machine's kernel tell from outside. Nothing in a sandbox can forge it. It says
-how a wall was built, not whether it is thick enough.
+how a wall was built, not whether it is thick enough. A worker that is being born has not yet given up what it is to
+give up. So before something is said against a sandbox's processes they are looked at for {WATCH_S:g} seconds, and then
+only those count that were there all the time.
+
+While a model [is not run because its workers died too often](limits-and-errors.md#limits-that-are-fixed), everybody is
+turned away by processes that load no model and have no limit of memory. Only the sandbox can say that this is so, and
+what it says could be forged: the line is UNKNOWN then, and not held.
 
 An *effect* is what an attempt from inside comes to. The runtime's parent forks a probe as it forks a worker, with the
 same descriptors and the same filter of system calls; the probe tries, says how it went, and ends. A sandbox that has

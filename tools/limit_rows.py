@@ -31,10 +31,17 @@ from stopgap.settings import (
     ServeSettings,
     Timeouts,
 )
-from stopgap.sunset import DEFAULT_DAYS
+from stopgap.sunset import DEFAULT_DAYS, FARTHEST_DAYS
+from stopgap_runtime.back_off import _LONGEST_PAUSE_S as LONGEST_PAUSE_S
+from stopgap_runtime.back_off import _MINUTE_S as DEATHS_WITHIN_S
+from stopgap_runtime.back_off import _SHORTEST_PAUSE_S as SHORTEST_PAUSE_S
 from stopgap_runtime.grpc_wire import _TEXT_LIMIT as TEXT_BYTES
+from stopgap_runtime.incidents import _KEPT as INCIDENTS
 from stopgap_runtime.json_document import _LARGEST_UNFOLDING as UNFOLDING
 from stopgap_runtime.json_numbers import LARGEST_RANK as JSON_DIMENSIONS
+from stopgap_runtime.quarantine import LASTS_S as QUARANTINE_S
+from stopgap_runtime.quarantine import LIMIT as QUARANTINED
+from stopgap_runtime.settings import ServeSettings as RuntimeSettings
 from stopgap_runtime.tensors import _LARGEST_RANK as DIMENSIONS
 from stopgap_runtime.tensors import LARGEST_BYTES
 from stopgap_runtime.worker_log import _BURST_LINES as BURST_LINES
@@ -108,7 +115,7 @@ OF_A_DEPLOYMENT = (
     Limit(
         "its sunset, which is [the model's](sunset.md)",
         f"{DEFAULT_DAYS} days from when it was first served",
-        "a day that has not passed; later than at first with a reason",
+        f"a day that has not passed; later than at first, or more than {FARTHEST_DAYS} days away, with a reason",
         "--until DATE, --reason TEXT",
         "",
     ),
@@ -169,6 +176,20 @@ FIXED = (
     ),
     Fixed("connections from callers to one front", f"{CALLERS}", "the connection is closed"),
     Fixed("the text of an error over gRPC", f"{TEXT_BYTES} bytes", "it is cut"),
+    Fixed(
+        "requests in quarantine, each of which ended a worker alone",
+        f"{QUARANTINED}, for {QUARANTINE_S / 3600:g} h each",
+        "the newest takes the oldest one's place. Such a request is INVALID_ARGUMENT, over REST 400, until that time "
+        "is over or `stopgap incidents NAME --release` lets it in",
+    ),
+    Fixed(
+        "deaths of a model's workers",
+        f"{RuntimeSettings.most_deaths_a_minute} within {DEATHS_WITHIN_S:g} s",
+        f"it is not run for {SHORTEST_PAUSE_S:g} s, for twice as long with each further death within "
+        f"{DEATHS_WITHIN_S:g} s of that, for {LONGEST_PAUSE_S:g} s at most: UNAVAILABLE, over REST 503, with "
+        "`retry-after`. `stopgap status` says for how long",
+    ),
+    Fixed("incidents that a sandbox tells of", f"the newest {INCIDENTS}", "older ones are counted, and in its log"),
     Fixed(
         "what a model prints",
         f"{LINES_PER_S:g} lines a second, {BURST_LINES:g} at once",

@@ -8,7 +8,12 @@ from signal import SIGHUP, SIGTERM
 import click
 import grpc
 from stopgap import errors
+from stopgap.cli.audit import EXIT_BROKEN
+from stopgap.cli.audit import EXIT_UNKNOWN as EXIT_AUDIT_UNKNOWN
+from stopgap.cli.compare import EXIT_CODES
 from stopgap.cli.main import EXIT_ERROR, EXIT_INTERRUPTED, EXIT_SIGNALLED
+from stopgap.cli.verify import EXIT_CHANGED
+from stopgap.cli.verify import EXIT_UNKNOWN as EXIT_VERIFY_UNKNOWN
 from stopgap.client.status import REMEDIES
 from stopgap.errors import StopgapError
 from stopgap_runtime.faults import Code
@@ -69,19 +74,32 @@ gRPC's 17 codes, which are TensorFlow's as well, and HTTP's over REST. `Predicti
 is what stopgap's own client adds; `NAME` stands for the model. Where it is empty, the text of the refusal says all.
 """
 
-EXITS = f"""\
+# Each command's own meaning of a code, beside what all of them mean by it.
+OF_COMMANDS = (
+    (EXIT_ERROR, "`doctor`: something is broken that serving needs"),
+    (EXIT_VERIFY_UNKNOWN, "`verify`: something is UNKNOWN, and nothing is known to have changed"),
+    (EXIT_BROKEN, "`audit`: something is BROKEN"),
+    (EXIT_CHANGED, "`verify`: something has CHANGED"),
+    (EXIT_CODES["FAIL"], "`compare`: FAIL"),
+    (EXIT_AUDIT_UNKNOWN, "`audit`: something is UNKNOWN, and nothing BROKEN"),
+    (EXIT_CODES["INCONCLUSIVE"], "`compare`: INCONCLUSIVE"),
+)
+OF_ALL = {
+    0: "done; for `audit`, `verify` and `compare`: all of it was looked at, and it is as it is to be",
+    EXIT_ERROR: "an error of the tree above",
+    EXIT_USAGE: "the command line is wrong",
+    EXIT_INTERRUPTED: "interrupted (Ctrl-C)",
+    EXIT_SIGNALLED + SIGHUP: "hung up",
+    EXIT_SIGNALLED + SIGTERM: "terminated",
+}
+
+EXITS = """\
 ## Exit codes
 
 Of `stopgap`:
+"""
 
-| code | meaning |
-| --- | --- |
-| 0 | done |
-| {EXIT_ERROR} | an error of the tree above; for `stopgap doctor`, something is broken that serving needs |
-| {EXIT_USAGE} | the command line is wrong |
-| {EXIT_INTERRUPTED} | interrupted (Ctrl-C) |
-| {EXIT_SIGNALLED + SIGHUP}, {EXIT_SIGNALLED + SIGTERM} | hung up, terminated |
-
+CLEANED = """\
 Whatever ends a command, what it has started by half is cleaned away first.
 """
 
@@ -104,8 +122,18 @@ def page() -> str:
             *table(("number", "code", "HTTP", "what it means here", "remedy"), map(code, Code)),
             "",
             EXITS,
+            *table(("code", "meaning"), exits()),
+            "",
+            CLEANED,
         ]
     )
+
+
+def exits() -> Iterator[tuple[str, str]]:
+    """Each code, and all that it may mean."""
+    for number in sorted({*OF_ALL, *(each for each, _ in OF_COMMANDS)}):
+        meanings = [OF_ALL[number]] if number in OF_ALL else []
+        yield str(number), "; ".join([*meanings, *(meaning for each, meaning in OF_COMMANDS if each == number)])
 
 
 def limits(rows: tuple[Limit, ...], command: str) -> Iterator[str]:

@@ -9,7 +9,8 @@ from stopgap.answering import model_answers
 from stopgap.containment.specs import front_container, sandbox_container
 from stopgap.engines.choice import Engines
 from stopgap.engines.protocol import Observed, State
-from stopgap.errors import EngineError
+from stopgap.errors import EngineError, SandboxError
+from stopgap.incidents import ask_workers_state
 from stopgap.store import Deployment, Store
 
 __all__ = ["Condition", "Health", "condition", "look", "unfinished"]
@@ -22,6 +23,7 @@ class Condition(Enum):
 
     SERVING = "serving"
     LOADING = "loading"
+    BACKING_OFF = "backing off"  # too many of its workers have died, and it is not run for a while
     RESTARTING = "restarting"
     STOPPING = "stopping"
     LOST = "lost"  # what kept it has died; the next command brings it back
@@ -39,6 +41,7 @@ class Health:
         memory_mib: In use by its sandbox; None while it does not run.
         limits_by: What holds its limits now: after a restart by somebody with other rights, something else than before.
         detail: What a person should know beyond the one word; often empty.
+        backing_off_s: For how much longer the model is not run; 0 unless it backs off.
     """
 
     deployment: Deployment
@@ -46,10 +49,11 @@ class Health:
     memory_mib: float | None
     limits_by: str
     detail: str = ""
+    backing_off_s: float = 0.0
 
 
-def look(deployment: Deployment, engines: Engines) -> Health:
-    """Asks the engine, and the model itself through its front."""
+def look(deployment: Deployment, engines: Engines, store: Store) -> Health:
+    """Asks the engine, the model itself through its front, and of one that does not answer its sandbox."""
     container = sandbox_container(deployment.name)
     try:
         engine = engines.named(deployment.engine)
@@ -60,21 +64,40 @@ def look(deployment: Deployment, engines: Engines) -> Health:
     except EngineError as error:
         return Health(deployment, Condition.UNKNOWN, None, deployment.limits_by, error.problem)
     answers = running and model_answers(deployment.address, deployment.name, LOOK_TIMEOUT_S)
-    details = dict.fromkeys(seen.detail for seen in (sandbox, front) if seen and seen.detail)
+    pause_s = backing_off_s(deployment, store) if running and not answers else 0.0
+    details = [seen.detail for seen in (sandbox, front) if seen and seen.detail]
+    details += [f"for {pause_s:.0f} s more, since too many of its workers have died"] if pause_s else []
     return Health(
         deployment,
-        condition(deployment, sandbox, front, answers=answers),
+        condition(deployment, sandbox, front, answers=answers, backs_off=pause_s > 0),
         memory_mib,
         limits_by=(sandbox.limits_by if sandbox else "") or deployment.limits_by,
-        detail="; ".join(details),
+        detail="; ".join(dict.fromkeys(details)),
+        backing_off_s=pause_s,
     )
 
 
-def condition(deployment: Deployment, sandbox: Observed | None, front: Observed | None, *, answers: bool) -> Condition:
+def backing_off_s(deployment: Deployment, store: Store) -> float:
+    """As its sandbox says; 0 where that says nothing."""
+    try:
+        return ask_workers_state(deployment, store).backing_off_s
+    except SandboxError:
+        return 0.0
+
+
+def condition(
+    deployment: Deployment,
+    sandbox: Observed | None,
+    front: Observed | None,
+    *,
+    answers: bool,
+    backs_off: bool = False,
+) -> Condition:
     """From what was seen to one word.
 
     Args:
         answers: Whether the model answers through the front.
+        backs_off: Whether its sandbox says that it is not run for a while.
     """
     if deployment.stopping:
         return Condition.STOPPING
@@ -85,7 +108,9 @@ def condition(deployment: Deployment, sandbox: Observed | None, front: Observed 
         return Condition.DOWN
     if State.LOST in states:
         return Condition.LOST
-    return Condition.RESTARTING if State.RESTARTING in states else Condition.LOADING
+    if State.RESTARTING in states:
+        return Condition.RESTARTING
+    return Condition.BACKING_OFF if backs_off else Condition.LOADING
 
 
 def unfinished(engines: Engines, store: Store) -> tuple[str, ...]:

@@ -170,7 +170,7 @@ def look_at(deployment: Deployment, store: Store) -> Seen:
     admin = Admin(store.front_folder(deployment.front.grpc_port) / "admin")
     name = deployment.name
     return Seen(
-        health=look(deployment, Engines(store.folder)),  # anew: an engine may have been started again since
+        health=look(deployment, Engines(store.folder), store),  # anew: an engine may have been started again since
         incidents=known(lambda: ask_workers_state(deployment, store)),
         workers=known(lambda: admin.cluster_health(name)),
         traffic=known(lambda: traffic(admin, [name])[name]),

@@ -14,6 +14,7 @@ from stopgap.person import Person
 
 __all__ = [
     "DEFAULT_DAYS",
+    "FARTHEST_DAYS",
     "LONGEST_REASON",
     "SOON_DAYS",
     "Move",
@@ -35,6 +36,7 @@ __all__ = [
 ]
 
 DEFAULT_DAYS = 90
+FARTHEST_DAYS = 730  # beyond which a first day needs a reason as well: a stopgap without an end is none
 SOON_DAYS = 14
 LONGEST_REASON = 500
 
@@ -121,12 +123,11 @@ def agreed(
         asked: None for what is recorded, or the default.
 
     Raises:
-        DeploymentError: The date has passed, or a later one was asked for without a reason.
+        DeploymentError: The date has passed, or a later one, or a first one that is far away, was asked for without a
+            reason.
     """
     if recorded is None:
-        until = asked or default_sunset(now.date())
-        check_to_come(until, now.date())
-        return Sunset(digest, now.replace(microsecond=0), until)
+        return first(digest, asked or default_sunset(now.date()), reason, now=now, by=by)
     if asked is not None and asked != recorded.until:
         return moved(recorded, asked, reason, now=now, by=by)
     if days_left(recorded.until, now.date()) < 0:
@@ -136,6 +137,24 @@ def agreed(
             "or stopgap extend MODEL --until DATE --reason TEXT",
         )
     return recorded
+
+
+def first(digest: str, until: date, reason: str, *, now: datetime, by: Person) -> Sunset:
+    """One that is not further away than can be; a later one is a move from there, so that who wanted it and why stays.
+
+    Raises:
+        DeploymentError: The date has passed, or it is further away and no reason is given.
+    """
+    check_to_come(until, now.date())
+    farthest = now.date() + timedelta(days=FARTHEST_DAYS)
+    if until <= farthest:
+        return Sunset(digest, now.replace(microsecond=0), until)
+    if not reason.strip():
+        raise DeploymentError(
+            f"{until} is more than {FARTHEST_DAYS} days away: a stopgap without an end is none.",
+            f"Choose a day up to {farthest}, or say why it must stay longer: --until {until} --reason TEXT",
+        )
+    return moved(Sunset(digest, now.replace(microsecond=0), farthest), until, reason, now=now, by=by)
 
 
 def moved(recorded: Sunset, to: date, reason: str, *, now: datetime, by: Person) -> Sunset:

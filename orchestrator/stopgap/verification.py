@@ -10,7 +10,7 @@ from stopgap.containment.specs import front_container, sandbox_container
 from stopgap.digests import sha256_of
 from stopgap.engines.choice import Engines
 from stopgap.engines.protocol import Engine
-from stopgap.errors import DeploymentError, ModelError
+from stopgap.errors import DeploymentError, ModelError, StopgapError
 from stopgap.fingerprints import Fingerprint, changes
 from stopgap.model_contents import everything_in
 from stopgap.progress import Progress
@@ -25,43 +25,61 @@ class Checked:
     """One thing that was looked at.
 
     Attributes:
-        what: "model", "op libraries", "bundle", "sandbox" or "front".
+        what: "model", "op libraries", "bundle", "sandbox" or "front"; "deployment" where it is not known what that has.
         where: Its folder, image or container.
         files: How many were hashed.
         changes: What is not as it was, in a few words each; empty where all of it is.
+        trouble: Why it could not be looked at; None where it could.
     """
 
     what: str
     where: str
     files: int
     changes: tuple[str, ...]
+    trouble: StopgapError | None = None
 
 
 def verify(name: str, engines: Engines, store: Store, progress: Progress) -> tuple[Checked, ...]:
-    """
-    Raises:
-        DeploymentError: There is no such deployment, nothing was written down of it, or a file cannot be read.
-        EngineError: Its engine does not answer.
-    """
-    deployment = store.deployment(name)
-    record = Records(store.folder).get(name)
-    engine = engines.named(deployment.engine)
-    front = front_container(deployment.front.grpc_port)
+    """All that there is to look at of a deployment; what cannot be looked at says why, and keeps nothing else back."""
+    try:
+        deployment = store.deployment(name)
+        record = Records(store.folder).get(name)
+    except DeploymentError as error:
+        return (Checked("deployment", name, 0, (), error),)
+
+    def checked_part(what: str, container: str, known: Fingerprint) -> Checked:
+        engine = engines.named(deployment.engine)
+        return checked_container(what, container, known, engine, progress)
+
+    sandbox, front = sandbox_container(name), front_container(deployment.front.grpc_port)
     return (
-        checked_model(record, progress),
-        checked_libraries(record),
-        checked_bundle(record, progress),
-        checked_container("sandbox", sandbox_container(name), record.sandbox, engine, progress),
-        checked_container("front", front, record.front, engine, progress),
+        tried("model", record.model.folder, lambda: checked_model(record, progress)),
+        tried("op libraries", ", ".join(record.op_libraries), lambda: checked_libraries(record)),
+        tried("bundle", record.bundle.folder, lambda: checked_bundle(record, progress)),
+        tried("sandbox", sandbox, lambda: checked_part("sandbox", sandbox, record.sandbox)),
+        tried("front", front, lambda: checked_part("front", front, record.front)),
     )
 
 
+def tried(what: str, where: str, check: Callable[[], Checked]) -> Checked:
+    try:
+        return check()
+    except StopgapError as error:
+        return Checked(what, where, 0, (), error)
+
+
 def checked_model(record: Record, progress: Progress) -> Checked:
+    """
+    Raises:
+        ModelError: Something of it is there and cannot be read.
+    """
     folder = record.model.folder
     try:
         now = dict(everything_in(Path(folder), progress))
     except ModelError as error:
-        return Checked("model", folder, 0, (error.problem,))
+        if isinstance(error.__cause__, FileNotFoundError):
+            return Checked("model", folder, 0, (error.problem,))
+        raise
     return Checked("model", folder, len(now), tuple(changes(record.model.files, now)))
 
 

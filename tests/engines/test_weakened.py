@@ -36,7 +36,7 @@ UNFILTERED = """
 import sys
 sys.path.insert(0, "/opt/stopgap/app")
 from stopgap_runtime import kernel
-kernel.{function} = lambda: None
+kernel.{function} = lambda *_: None
 from stopgap_runtime.__main__ import main
 sys.exit(main())
 """

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 
-from stopgap_runtime.worker_log import WorkerLog
+import pytest
+from stopgap_runtime.worker_log import WorkerLog, printable
 
 
 def logged(*writes: bytes) -> list[str]:
@@ -31,6 +32,13 @@ def test_control_characters_are_shown_and_not_obeyed() -> None:
 def test_a_line_without_end_is_cut() -> None:
     lines = logged(*[b"x" * 60_000] * 4)
     assert all(len(line) <= 2048 for line in lines)
+
+
+@pytest.mark.parametrize("piece", ["\0", "\x1b", "\u202e", "\U0010ffff", "x"])
+def test_what_is_escaped_makes_no_line_longer_than_it_may_be(piece: str) -> None:
+    """A byte becomes four characters, a character beyond the first plane ten."""
+    assert len(printable(piece.encode() * 5000)) == 2048
+    assert printable(b"\xff" * 5000)[:4] == r"\xff"
 
 
 def test_a_worker_that_closes_its_output_is_waited_for_no_more() -> None:

@@ -13,9 +13,18 @@ import pytest
 from stopgap.audit import promised
 from stopgap.audit.bubblewrap_settings import OF_BUBBLEWRAP
 from stopgap.audit.docker_settings import OF_DOCKER
-from stopgap.audit.effects import EFFECTS, EXHAUSTION, Effect, Finding, judged, judged_effect, judged_exhaustion
+from stopgap.audit.effects import (
+    EFFECTS,
+    EXHAUSTION,
+    Effect,
+    Finding,
+    LeftOut,
+    judged,
+    judged_effect,
+    judged_exhaustion,
+)
 from stopgap.audit.examination import settings_of
-from stopgap.audit.lines import PROMISES, ROWS, Status, Wall, broken
+from stopgap.audit.lines import PROMISES, ROWS, Status, Wall, broken, unknown
 from stopgap.audit.probe import ask_exhaustion, ask_probe
 from stopgap.audit.process_settings import OF_PROCESSES
 from stopgap.containment.promises import LIVES
@@ -83,9 +92,15 @@ def test_what_two_findings_mean(  # noqa: PLR0917 - the columns of a table
 
 def test_what_a_probe_does_not_say_is_broken() -> None:
     assert len(broken(judged([], DOCKER))) == len(EFFECTS)
-    lines = list(judged_exhaustion([], ["memory"], "no room", DOCKER))
+    shared = {each.name: LeftOut("all share it", here=False) for each in EXHAUSTION if each.name != "memory"}
+    lines = list(judged_exhaustion([], shared, DOCKER))
     assert broken(lines) == ("effect memory",)
     assert {line.status for line in lines if line.name != "memory"} == {Status.NOT_TRIED}
+
+
+def test_what_could_not_be_tried_this_time_does_not_look_held() -> None:
+    lines = list(judged_exhaustion([], {each.name: LeftOut("no room", here=True) for each in EXHAUSTION}, DOCKER))
+    assert unknown(lines) == tuple(f"effect {each.name}" for each in EXHAUSTION)
 
 
 @contextmanager

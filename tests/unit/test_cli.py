@@ -93,9 +93,7 @@ def test_the_version_is_told() -> None:
         (("serve", ".", "--name", "../x"), "cannot be a name"),
         (("serve", ".", "--name", "a", "--until", "soon"), "'soon' is not a date"),
         (("serve", ".", "--name", "a", "--until", "2020-01-01"), "2020-01-01 has passed"),
-        (("serve", ".", "--name", "a", "--reason", "we are late"), "--reason says why --until is later"),
-        (("extend", "a", "--until", "2999-01-01"), "Missing option '--reason'"),
-        (("extend", "a", "--until", "2999-01-01", "--reason", " "), "Say why the model must stay"),
+        (("serve", ".", "--name", "a", "--reason", "we are late"), "--reason says why --until is as late as it is"),
         (("extend", "a", "--reason", "late"), "Missing option '--until'"),
         (("extend", "a", "--until", "2020-01-01", "--reason", "late"), "2020-01-01 has passed"),
         *((("metrics", "--listen", text), "is not HOST:PORT") for text in ("9464", ":9464", "::1:x", "::1:70000")),
@@ -261,6 +259,15 @@ def test_status_says_why_where_it_knows() -> None:
     assert as_object(down, TODAY)["detail"] == "down since the machine started again"
     unknown = Health(RANKER, Condition.UNKNOWN, None, "cgroup v2", "No Docker engine answers.")
     assert str(as_row(unknown, TODAY)[1]) == "unknown"
+
+
+def test_status_says_that_a_model_backs_off_and_for_how_long(capsys: pytest.CaptureFixture[str]) -> None:
+    health = Health(RANKER, Condition.BACKING_OFF, 51.0, "cgroup v2", "for 12 s more", backing_off_s=11.6)
+    assert str(as_row(health, TODAY)[1]) == "backing off (12 s more)"
+    told = as_object(health, TODAY)
+    assert (told["state"], told["backing_off_s"], told["detail"]) == ("backing off", 11.6, "for 12 s more")
+    advise([health])
+    assert "stopgap incidents ranker" in capsys.readouterr().err
 
 
 def test_status_names_what_is_damaged_and_goes_on(tmp_path: Path) -> None:

@@ -6,12 +6,15 @@ import contextlib
 import json
 import os
 import socket
+import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
 import pytest
-from stopgap.conditions import Condition, condition, unfinished
+from stopgap.conditions import Condition, condition, look, unfinished
+from stopgap.containment.specs import CONTROL_SOCKET
 from stopgap.deployment import check_engine
 from stopgap.engines.choice import Engines
 from stopgap.engines.protocol import Engine, EngineLimits, Observed, State
@@ -32,6 +35,7 @@ from stopgap.settings import Address, Limits, ServeSettings
 from stopgap.store import Deployment, Store
 from stopgap.undo import Undo
 
+from tests.stopgap_program import free_port
 from tests.unit.test_containment import SANDBOX as SPEC
 from tests.unit.test_store import RANKER
 
@@ -80,6 +84,64 @@ def test_a_condition_is_what_was_seen(
 ) -> None:
     both = [None if state is None else seen(state) for state in (sandbox, front)]
     assert condition(deployment, *both, answers=answers) is expected
+
+
+class RunningEngine:
+    """All that it is asked for runs."""
+
+    def observe(self, container: str) -> Observed:
+        del container
+        return seen(State.RUNNING)
+
+    def memory_mib(self, container: str) -> float:
+        del container
+        return 51.0
+
+
+class OneEngine:
+    """For whatever deployment."""
+
+    def named(self, name: str) -> RunningEngine:
+        del name
+        return RunningEngine()
+
+
+@contextlib.contextmanager
+def saying(path: Path, answer: dict[str, object]) -> Iterator[None]:
+    """A sandbox's parent that is asked once."""
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen()
+
+        def say() -> None:
+            caller, _ = listener.accept()
+            with caller:
+                caller.recv(1)
+                caller.sendall(json.dumps(answer).encode())
+
+        speaker = threading.Thread(target=say)
+        speaker.start()
+        yield
+        speaker.join()
+
+
+@pytest.mark.parametrize(
+    ("left_s", "expected", "detail"),
+    [
+        (11.6, Condition.BACKING_OFF, "for 12 s more, since too many of its workers have died"),
+        (0.0, Condition.LOADING, ""),
+    ],
+)
+def test_what_does_not_answer_backs_off_or_loads(
+    tmp_path: Path, left_s: float, expected: Condition, detail: str
+) -> None:
+    store, silent = Store(tmp_path), replace(RANKER, front=Address("127.0.0.1", free_port()))
+    folder = store.make_sandbox_folder(silent.front.grpc_port, "ranker")
+    told = {"workers": 0, "backing_off_s": left_s, "quarantined": 0, "counts": {}, "incidents": []}
+    with saying(folder / CONTROL_SOCKET, told):
+        health = look(silent, cast(Engines, OneEngine()), store)
+    assert (health.condition, health.backing_off_s, health.detail) == (expected, left_s, detail)
+    assert look(silent, cast(Engines, OneEngine()), store).condition is Condition.LOADING, "nobody says anything now"
 
 
 class LabelledEngine:
@@ -297,3 +359,11 @@ def test_hostile_text_cannot_move_the_cursor(hostile: str, shown: str) -> None:
 
 def test_long_text_is_cut_and_says_so() -> None:
     assert printable("x" * 10, longest=4) == "xxxx … (6 more characters)"
+    assert printable("x" * 4, longest=4) == "xxxx"
+
+
+def test_what_is_escaped_counts_as_it_is_shown() -> None:
+    assert printable("ab\x1bcd", longest=6) == r"ab\x1b … (2 more characters)"
+    assert printable("ab\x1bcd", longest=5) == "ab … (3 more characters)"
+    assert printable("\U0010ffff" * 5, longest=20) == r"\U0010ffff\U0010ffff … (3 more characters)"
+    assert len(printable("\0" * 100_000)) < 4100

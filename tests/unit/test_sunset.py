@@ -9,7 +9,9 @@ from datetime import date, datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner, Result
 from stopgap.api.sunset_notice import SunsetNotice, SunsetWarning
+from stopgap.cli.main import cli
 from stopgap.client.sunset_header import sunset_in
 from stopgap.engines.protocol import Observed, State
 from stopgap.errors import DeploymentError, ModelError, PredictionError
@@ -20,6 +22,8 @@ from stopgap.progress import silent
 from stopgap.recovery import check_may_go_on
 from stopgap.store import Store
 from stopgap.sunset import (
+    DEFAULT_DAYS,
+    FARTHEST_DAYS,
     LONGEST_REASON,
     Sunset,
     agreed,
@@ -29,15 +33,18 @@ from stopgap.sunset import (
     last_moment,
     moved,
     parse_sunset,
+    utc_today,
     warning,
 )
 
 from tests.unit.test_store import RANKER
+from tests.zoo import ZOO
 
 TODAY = date(2026, 11, 22)
 NOW = datetime(2026, 11, 22, 23, 59, 59, 5, tzinfo=timezone.utc)
 ANNA = Person(1000, "anna")
 DIGEST = "a" * 64
+FOLDER = ZOO / "stn_affine_resampler" / "1"
 RECORDED = Sunset(DIGEST, datetime(2026, 9, 1, 8, 0, tzinfo=timezone.utc), date(2026, 11, 30))
 
 
@@ -83,6 +90,18 @@ class TestServing:
     def test_the_first_date_is_the_one_that_was_asked_for_or_in_ninety_days(self) -> None:
         assert served(None, date(2027, 3, 31)) == Sunset(DIGEST, NOW.replace(microsecond=0), date(2027, 3, 31))
         assert served(None).until == date(2027, 2, 20)
+
+    def test_a_first_date_far_away_needs_a_reason_and_is_a_move_from_the_farthest(self) -> None:
+        farthest = TODAY + timedelta(days=FARTHEST_DAYS)
+        assert served(None, farthest).moves == ()
+        with pytest.raises(DeploymentError, match="a stopgap without an end is none") as refused:
+            served(None, date.max, " ")
+        assert f"up to {farthest}" in refused.value.remedy
+        forever = served(None, date.max, "it steers a probe that is under way")
+        (move,) = forever.moves
+        assert (forever.until, move.was, move.to, move.by) == (date.max, farthest, date.max, ANNA)
+        assert move.reason == "it steers a probe that is under way"
+        assert served(forever) == forever
 
     def test_without_a_date_the_recorded_one_is_inherited(self) -> None:
         assert served(RECORDED) == RECORDED
@@ -350,3 +369,31 @@ class TestTheNotice:
 
         SunsetNotice("ranker", fails).look()
         assert not list(recwarn)
+
+
+def extended(store: Store, *options: str) -> Result:
+    """A model that was served once, from its folder."""
+    files = read_files(FOLDER)
+    store.put_sunset(replace(RECORDED, digest=model_digest(contents_of(FOLDER, files, silent)), until=in_days(30)))
+    environment = {"STOPGAP_STATE": str(store.folder)}
+    return CliRunner().invoke(cli, ["extend", str(FOLDER), *options], env=environment, catch_exceptions=False)
+
+
+def in_days(days: int) -> date:
+    return utc_today() + timedelta(days=days)
+
+
+def test_an_earlier_day_is_taken_without_a_reason_and_a_later_one_is_not(tmp_path: Path) -> None:
+    store = Store(tmp_path / "state")
+    done = extended(store, "--until", str(in_days(10)))
+    assert done.exit_code == 0, done.output
+    assert f"{in_days(10)}, 10 days left (it was {in_days(30)})" in done.stdout
+    with pytest.raises(DeploymentError, match=f"{in_days(40)} is later"):
+        extended(store, "--until", str(in_days(40)))
+    assert extended(store, "--until", str(in_days(40)), "--reason", "late").exit_code == 0
+
+
+def test_the_page_has_the_numbers() -> None:
+    said = (Path(__file__).parents[2] / "docs/sunset.md").read_text(encoding="utf-8")
+    assert f"{DEFAULT_DAYS} days from now" in said
+    assert f"the first time, a day more than {FARTHEST_DAYS} days away" in said

@@ -89,6 +89,7 @@ class WorkerLog:
 
 
 def printable(text: bytes) -> str:
-    """Hostile bytes as one line of at most 2,048 characters without control characters."""
+    """Hostile bytes as one line of at most 2,048 characters; of a control character are made several that are none."""
     decoded = text[:_LINE_LIMIT].decode("utf-8", "backslashreplace")
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in decoded)
+    escaped = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in decoded)
+    return escaped[:_LINE_LIMIT]

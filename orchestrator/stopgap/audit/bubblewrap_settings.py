@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Mapping
 
 from stopgap.audit import promised
-from stopgap.audit.outside import CANNOT_BE_SEEN, Look, Seen, Setting, View, in_family, in_mib, same
+from stopgap.audit.outside import Look, Seen, Setting, View, in_family, in_mib, missed, same, without_family
 from stopgap.audit.processes import Family
 from stopgap.containment.bubblewrap import DEVICES, LOADER_CACHE
 from stopgap.containment.specs import MIB
@@ -16,12 +16,13 @@ __all__ = ["OF_BUBBLEWRAP"]
 
 WRITABLE = ("/tmp", "/proc")  # noqa: S108 - paths inside the sandbox
 HOSTS_OWN = ("/etc", "/home", "/root", "/run", "/var")
+CLOSED = missed("its processes may not be looked at")
 
 
 def namespace(name: str) -> Look:
     def look(family: Family) -> Seen:
         if family.namespaces is None:
-            return CANNOT_BE_SEEN
+            return CLOSED
         own = name in family.namespaces
         return Seen("its own" if own else "the host's", own)
 
@@ -29,7 +30,7 @@ def namespace(name: str) -> Look:
 
 
 def in_mounts(look: Callable[[Mapping[str, frozenset[str]]], Seen]) -> Look:
-    return in_family(lambda family: CANNOT_BE_SEEN if family.mounts is None else look(family.mounts))
+    return in_family(lambda family: CLOSED if family.mounts is None else look(family.mounts))
 
 
 def root(mounts: Mapping[str, frozenset[str]]) -> Seen:
@@ -76,10 +77,11 @@ def devices(mounts: Mapping[str, frozenset[str]]) -> Seen:
 
 
 def tmp_size(view: View) -> Seen:
-    mounts = view.family.mounts if view.family else None
-    if mounts is None:
-        return CANNOT_BE_SEEN
-    found = [each for each in mounts.get("/tmp", ()) if each.startswith("size=")]  # noqa: S108 - inside the sandbox
+    if view.family is None:
+        return without_family(view)
+    if view.family.mounts is None:
+        return CLOSED
+    found = [each for each in view.family.mounts.get("/tmp", ()) if each.startswith("size=")]  # noqa: S108 - inside the sandbox
     return Seen(", ".join(found) or "no size", found == [f"size={view.limits.tmp_mib * 1024}k"])
 
 
@@ -93,7 +95,7 @@ def rlimit(name: str, wanted: Callable[[View], int]) -> Look:
 
     def look(view: View) -> Seen:
         if view.family is None:
-            return CANNOT_BE_SEEN
+            return without_family(view)
         soft, hard = view.family.parent.limits[name]
         return Seen(hard, soft == hard and hard != "unlimited" and int(hard) <= wanted(view))
 
@@ -116,7 +118,7 @@ def cpus(view: View) -> Seen:
     if "cpus" in view.told:
         return same(view.told["cpus"], view.limits.cpus)
     if view.family is None:
-        return CANNOT_BE_SEEN
+        return without_family(view)
     allowed = bin(int(view.family.parent.status["Cpus_allowed"].replace(",", ""), 16)).count("1")
     return Seen(f"{allowed} of the processors", allowed <= math.ceil(view.limits.cpus))
 

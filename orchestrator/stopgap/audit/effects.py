@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from stopgap.audit.lines import Kind, Line, Status, Wall
@@ -43,7 +43,7 @@ from stopgap.audit.promised import (
     WORKERS,
 )
 
-__all__ = ["EFFECTS", "EXHAUSTION", "Effect", "Finding", "judged", "judged_exhaustion"]
+__all__ = ["EFFECTS", "EXHAUSTION", "Effect", "Finding", "LeftOut", "judged", "judged_exhaustion"]
 
 FILTERS_WORD = "a worker's filter alone"
 WALLS_WORD = "the wall"
@@ -76,6 +76,22 @@ class Finding:
     confined: bool
     refused: bool
     said: str
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """Why something is not tried.
+
+    Attributes:
+        here: Whether it is this time alone that it is not, here and now.
+    """
+
+    why: str
+    here: bool
+
+    @property
+    def status(self) -> Status:
+        return Status.UNKNOWN if self.here else Status.NOT_TRIED
 
 
 EFFECTS: tuple[Effect, ...] = (
@@ -173,19 +189,18 @@ def judged_effect(effect: Effect, confined: Finding | None, bare: Finding | None
     return line_of(effect, Status.NOT_PROMISED, "", bare.said)
 
 
-def judged_exhaustion(findings: Iterable[Finding], tried: Iterable[str], why_not: str, wall: Wall) -> Iterator[Line]:
+def judged_exhaustion(findings: Iterable[Finding], left_out: Mapping[str, LeftOut], wall: Wall) -> Iterator[Line]:
     """
     Args:
-        tried: The names of those that the twin was told to try.
-        why_not: What kept the others from being tried, where they are promised.
+        left_out: By name, what the twin was not told to try, though it is promised.
     """
-    said, tried = {each.attempt: each for each in findings}, set(tried)
+    said = {each.attempt: each for each in findings}
     for effect in EXHAUSTION:
         finding = said.get(effect.name)
         if not wall.promises(effect.promise):
             yield line_of(effect, Status.NOT_PROMISED, "", "not tried")
-        elif effect.name not in tried:
-            yield line_of(effect, Status.NOT_TRIED, "", why_not)
+        elif why := left_out.get(effect.name):
+            yield line_of(effect, why.status, "", why.why)
         elif finding is None:
             yield line_of(effect, Status.BROKEN, "", "the probe did not say")
         else:

@@ -8,17 +8,18 @@ from enum import Enum
 
 from stopgap.containment.promises import LIMITS, LIVES, WALLS, Answer, Held, Limit, Promise
 
-__all__ = ["PROMISES", "ROWS", "Kind", "Line", "Status", "Wall", "broken"]
+__all__ = ["PROMISES", "ROWS", "Kind", "Line", "Status", "Wall", "broken", "unknown"]
 
 ROWS: tuple[Promise | Limit, ...] = (*WALLS, *LIMITS, *LIVES)
 PROMISES = {row.what: row for row in ROWS}
 
 
 class Status(Enum):
-    """What has become of a line."""
+    """What has become of a line: unknown is what was to be looked at and could not be, not tried what never is here."""
 
     HELD = "held"
     BROKEN = "BROKEN"
+    UNKNOWN = "UNKNOWN"
     NOT_PROMISED = "not promised here"
     NOT_TRIED = "not tried"
 
@@ -77,4 +78,13 @@ class Wall:
 
 def broken(lines: Iterable[Line]) -> tuple[str, ...]:
     """Those that are: `setting memory`, `effect memory`."""
-    return tuple(f"{line.kind.value} {line.name}" for line in lines if line.status is Status.BROKEN)
+    return names_of(lines, Status.BROKEN)
+
+
+def unknown(lines: Iterable[Line]) -> tuple[str, ...]:
+    """Likewise those of which it is not known whether they are."""
+    return names_of(lines, Status.UNKNOWN)
+
+
+def names_of(lines: Iterable[Line], status: Status) -> tuple[str, ...]:
+    return tuple(f"{line.kind.value} {line.name}" for line in lines if line.status is status)

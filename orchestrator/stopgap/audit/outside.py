@@ -11,7 +11,19 @@ from stopgap.audit.processes import Family
 from stopgap.containment.specs import MIB
 from stopgap.settings import Limits
 
-__all__ = ["CANNOT_BE_SEEN", "Look", "Seen", "Setting", "View", "in_family", "in_mib", "judged", "same"]
+__all__ = [
+    "CANNOT_BE_SEEN",
+    "Look",
+    "Seen",
+    "Setting",
+    "View",
+    "in_family",
+    "in_mib",
+    "judged",
+    "missed",
+    "same",
+    "without_family",
+]
 
 
 @dataclass(frozen=True)
@@ -20,15 +32,19 @@ class View:
 
     Attributes:
         told: By the engine, in its own words.
-        family: The processes of the sandbox; None where this machine does not see them.
+        family: The processes of the sandbox; None where they are not seen.
+        hidden: Whether that is because this machine's kernel never shows them: they are another's.
         limits: As they were asked for.
         mounts: What is to be mounted of the host's, by where: the folder or file, and whether it may be written to.
+        backing_off_s: For how long the model is not run, as its sandbox says: its workers turn everybody away.
     """
 
     told: Mapping[str, Any]
     family: Family | None
     limits: Limits
     mounts: Mapping[str, tuple[str, bool]]
+    hidden: bool = False
+    backing_off_s: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -37,14 +53,27 @@ class Seen:
 
     Attributes:
         said: In words that name no folder, so that those of two sandboxes can be compared.
-        holds: None where it cannot be seen from here.
+        holds: None where it is not known.
+        missed: Whether it was to be seen, then: it always is on this engine, and this time it was not.
     """
 
     said: str
     holds: bool | None
+    missed: bool = False
 
 
 CANNOT_BE_SEEN = Seen("cannot be seen from here", None)
+
+
+def missed(said: str) -> Seen:
+    """What was to be seen."""
+    return Seen(said, None, missed=True)
+
+
+def without_family(view: View) -> Seen:
+    """What there is to say of processes that are not seen."""
+    return CANNOT_BE_SEEN if view.hidden else missed("its processes were not found")
+
 
 Look = Callable[[View], Seen]
 
@@ -68,7 +97,7 @@ def judged(settings: Iterable[Setting], view: View, wall: Wall) -> Iterator[Line
     for setting in settings:
         seen = setting.look(view)
         if seen.holds is None:
-            status = Status.NOT_TRIED
+            status = Status.UNKNOWN if seen.missed else Status.NOT_TRIED
         elif seen.holds:
             status = Status.HELD
         else:
@@ -88,4 +117,4 @@ def in_mib(found: float | None, wanted_mib: int) -> Seen:
 
 def in_family(look: Callable[[Family], Seen]) -> Look:
     """For what is seen of a sandbox's processes, where they are seen."""
-    return lambda view: CANNOT_BE_SEEN if view.family is None else look(view.family)
+    return lambda view: without_family(view) if view.family is None else look(view.family)

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from stopgap.engines.processes import everyone
+from stopgap.engines.processes import everyone, process
 
 __all__ = ["Family", "ProcessSeen", "family_of"]
 
 PROC = Path("/proc")
+ENDED = ("Z", "X")
+GONE = (FileNotFoundError, ProcessLookupError)
 
 
 @dataclass(frozen=True)
@@ -21,12 +25,14 @@ class ProcessSeen:
         status: The fields of its status, `Seccomp` and `Seccomp_filters` being the least of all its threads'.
         dumpable: Whether another process of its user could read its memory.
         limits: By the kernel's names: `Max open files` → soft and hard.
+        age_s: Since it was forked; that it has become another program since changes nothing.
     """
 
     pid: int
     status: Mapping[str, str]
     dumpable: bool
     limits: Mapping[str, tuple[str, str]]
+    age_s: float
 
     def is_without(self, *fields: str) -> bool:
         """Whether these sets of capabilities are empty."""
@@ -40,7 +46,7 @@ class Family:
     Attributes:
         first: The pid of its first process.
         parent: The runtime's.
-        workers: The parent's children.
+        workers: The parent's children, but for those that had ended.
         oom_score: The parent's.
         terminal: Whether the parent has one.
         namespaces: Those of the first process that are not this process's own; None where we may not look.
@@ -59,6 +65,10 @@ class Family:
     def everybody(self) -> tuple[ProcessSeen, ...]:
         return self.parent, *self.workers
 
+    def without_younger(self, age_s: float) -> Family:
+        """The same without the workers that are younger."""
+        return replace(self, workers=tuple(each for each in self.workers if each.age_s >= age_s))
+
 
 def family_of(first: int, *, begins_with_runtime: bool) -> Family | None:
     """None where it has ended meanwhile.
@@ -72,7 +82,7 @@ def family_of(first: int, *, begins_with_runtime: bool) -> Family | None:
         return Family(
             first,
             parent=seen(parent),
-            workers=tuple(seen(pid) for pid in children_of(parent)),
+            workers=tuple(each for each in map(seen_alive, children_of(parent)) if each),
             oom_score=int((PROC / str(parent) / "oom_score_adj").read_text(encoding="ascii")),
             terminal=terminal_of(parent) != 0,
             namespaces=namespaces_of(first),
@@ -86,9 +96,45 @@ def children_of(pid: int) -> list[int]:
     return [each.pid for each in everyone() if each.parent == pid]
 
 
+def seen_alive(pid: int) -> ProcessSeen | None:
+    """None where it has ended: it may be gone at any moment, and can do nothing any more."""
+    try:
+        return seen(pid)
+    except (OSError, LookupError, ValueError):
+        if not has_ended(pid):
+            raise
+        return None
+
+
+def has_ended(pid: int) -> bool:
+    try:
+        return not statuses_of(pid)
+    except GONE:
+        return True
+
+
+def statuses_of(pid: int) -> list[Mapping[str, str]]:
+    """Of each of its threads that has not ended."""
+    found = map(status_of, (PROC / str(pid) / "task").iterdir())
+    return [each for each in found if each and each["State"][0] not in ENDED]
+
+
+def status_of(task: Path) -> Mapping[str, str] | None:
+    try:
+        return fields(task / "status")
+    except GONE:
+        return None
+
+
 def seen(pid: int) -> ProcessSeen:
+    """
+    Raises:
+        OSError, LookupError, ValueError: It has ended, or may not be looked at.
+    """
     folder = PROC / str(pid)
-    statuses = [fields(task / "status") for task in (folder / "task").iterdir()]
+    statuses = statuses_of(pid)
+    if not statuses:
+        raise ProcessLookupError(pid)
     least = {name: min((each.get(name, "0") for each in statuses), key=int) for name in ("Seccomp", "Seccomp_filters")}
     status = {**fields(folder / "status"), **least}
     return ProcessSeen(
@@ -96,7 +142,15 @@ def seen(pid: int) -> ProcessSeen:
         status,
         dumpable=str((folder / "mem").stat().st_uid) == status["Uid"].split()[1],
         limits=dict(limits_of(folder / "limits")),
+        age_s=age_of(pid),
     )
+
+
+def age_of(pid: int) -> float:
+    found = process(pid)
+    if found is None:
+        raise ProcessLookupError(pid)
+    return time.clock_gettime(time.CLOCK_BOOTTIME) - found.born / os.sysconf("SC_CLK_TCK")
 
 
 def fields(file: Path) -> dict[str, str]:

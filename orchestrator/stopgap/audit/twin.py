@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from stopgap import bundle_rows, bundles
-from stopgap.audit.effects import EXHAUSTION
+from stopgap.audit.effects import EXHAUSTION, LeftOut
 from stopgap.audit.lines import Wall
 from stopgap.containment.specs import SandboxSpec
 from stopgap.deployment import check_name_free, take_back
@@ -28,8 +28,8 @@ __all__ = ["Plan", "Workplace", "name_of", "plan", "twin_of"]
 LONGEST_NAME = 40
 MEMORY_INFO = Path("/proc/meminfo")
 ROOM_MIB = 256
-NO_ROOM = "this machine has too little memory free to use up that much"
-SHARED = "all sandboxes share it, so that others would suffer"
+NO_ROOM = LeftOut("this machine has too little memory free to use up that much", here=True)
+SHARED = LeftOut("all sandboxes share it, so that others would suffer", here=False)
 
 
 @dataclass(frozen=True)
@@ -44,10 +44,10 @@ class Workplace:
 
 @dataclass(frozen=True)
 class Plan:
-    """What is tried in a twin, by the names of `EXHAUSTION`, and why the rest of what is promised is not."""
+    """What is tried in a twin, by the names of `EXHAUSTION`, and what of the rest of what is promised keeps it back."""
 
     tried: tuple[str, ...]
-    why_not: str
+    left_out: Mapping[str, LeftOut]
 
 
 def plan(deployment: Deployment, wall: Wall) -> Plan:
@@ -58,8 +58,7 @@ def plan(deployment: Deployment, wall: Wall) -> Plan:
     if free_mib() < deployment.limits.memory_mib * 5 // 4 + ROOM_MIB:
         left_out["memory"] = NO_ROOM
     promised = [effect.name for effect in EXHAUSTION if wall.promises(effect.promise)]
-    why_not = "; ".join(why for name, why in left_out.items() if name in promised)
-    return Plan(tuple(name for name in promised if name not in left_out), why_not)
+    return Plan(tuple(name for name in promised if name not in left_out), left_out)
 
 
 def free_mib() -> int:

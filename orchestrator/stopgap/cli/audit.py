@@ -11,7 +11,7 @@ from rich.text import Text
 
 from stopgap.audit.examination import Audit
 from stopgap.audit.examination import audit as examine
-from stopgap.audit.lines import Kind, Line, Status, broken
+from stopgap.audit.lines import Kind, Line, Status, broken, unknown
 from stopgap.audit.twin import Workplace
 from stopgap.cli.output import print_json, print_table, reporter
 from stopgap.engines.choice import Engines
@@ -22,10 +22,12 @@ from stopgap.sunset import countdown, days_left, utc_today
 __all__ = ["audit"]
 
 EXIT_BROKEN = 3
+EXIT_UNKNOWN = 4
 DAYS_OF_A_YEAR = 365.25
 COLOURS = {
     Status.HELD: "green",
     Status.BROKEN: "bold red",
+    Status.UNKNOWN: "bold yellow",
     Status.NOT_PROMISED: "yellow",
     Status.NOT_TRIED: "yellow",
 }
@@ -46,7 +48,8 @@ def audit(context: click.Context, name: str, twin: bool, as_json: bool) -> None:
     """Look from outside at what holds a model's sandbox, and try from inside what must not work.
 
     Who is served meanwhile is not disturbed. Exit code 0 says that all that is promised is held, 3 that something is
-    BROKEN, 1 that there could be no audit.
+    BROKEN, 4 that nothing is and something UNKNOWN, which was to be looked at and could not be, 1 that there could be
+    no audit.
     """
     store = Store.default()
     deployment = store.deployment(name)
@@ -61,6 +64,8 @@ def audit(context: click.Context, name: str, twin: bool, as_json: bool) -> None:
         summarise(found, today)
     if broken(found.lines):
         context.exit(EXIT_BROKEN)
+    if unknown(found.lines):
+        context.exit(EXIT_UNKNOWN)
 
 
 def as_object(found: Audit, today: date) -> dict[str, Any]:
@@ -69,8 +74,9 @@ def as_object(found: Audit, today: date) -> dict[str, Any]:
         "name": deployment.name,
         "engine": deployment.engine,
         "isolation": deployment.isolation,
-        "holds": not broken(found.lines),
+        "holds": not (broken(found.lines) or unknown(found.lines)),
         "broken": list(broken(found.lines)),
+        "unknown": list(unknown(found.lines)),
         "tensorflow": found.tensorflow,
         "released": found.released.isoformat(),
         "age_days": (today - found.released).days,
@@ -110,13 +116,14 @@ def summarise(found: Audit, today: date) -> None:
     years = (today - found.released).days / DAYS_OF_A_YEAR
     click.echo(f"TensorFlow {found.tensorflow} was released on {found.released}, {years:.1f} years ago")
     click.echo(f"sunset: {countdown(found.deployment.until, today)}")
+    name = found.deployment.name
     for line in found.lines:
-        if line.status is Status.BROKEN:
-            click.echo(
-                printable(f"BROKEN: {line.what}: {line.seen}. Promised: {line.promise or 'the same'}."), err=True
-            )
+        if line.status in {Status.BROKEN, Status.UNKNOWN}:
+            promised = line.promise or "the same"
+            click.echo(printable(f"{line.status.value}: {line.what}: {line.seen}. Promised: {promised}."), err=True)
+    if unknown(found.lines):
+        click.echo(f"What is UNKNOWN is not known to hold. Look again later: stopgap audit {name}", err=True)
     if broken(found.lines):
-        name = found.deployment.name
         click.echo(
             f"Do not rely on the walls of {name}. Make them anew: stopgap stop {name}, then serve it again; "
             "what is BROKEN again: stopgap doctor",

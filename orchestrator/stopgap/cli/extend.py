@@ -20,15 +20,13 @@ __all__ = ["extend"]
 @click.command()
 @click.argument("model")
 @click.option("--until", callback=sunset, required=True, metavar="DATE", help="The new day.")
-@click.option("--reason", required=True, metavar="TEXT", help="Why it must stay; shown by status.")
+@click.option("--reason", default="", metavar="TEXT", help="Why it must stay longer; shown by status.")
 def extend(*, model: str, until: date, reason: str) -> None:
     """Move the day by which MODEL must be gone.
 
     MODEL is the name of a deployment, or the folder of a model that was served before. The day is the model's: it moves
-    under all of its names. What runs is told of it at once, and does not stop for it.
+    under all of its names. A later one needs a reason. What runs is told of it at once, and does not stop for it.
     """
-    if not reason.strip():
-        raise click.BadParameter("Say why the model must stay.", param_hint="--reason")
     store = Store.default()
     with reporter() as report:
         done = extension.extend(model, until, Engines(store.folder), store, report.progress, reason=reason)

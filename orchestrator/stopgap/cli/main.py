@@ -65,7 +65,8 @@ def cli() -> None:
 def main() -> NoReturn:
     """The console script: 0 done, 1 went wrong, 2 wrong usage.
 
-    3: an audit found something BROKEN, or a comparison says FAIL; 4: that is INCONCLUSIVE.
+    3: an audit found something BROKEN, something is not what was served, or a comparison says FAIL; 4: something is
+    UNKNOWN to the audit, or the comparison is INCONCLUSIVE.
 
     129, 130 or 143: hung up, interrupted or terminated.
     """

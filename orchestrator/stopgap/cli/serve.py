@@ -19,9 +19,11 @@ from stopgap.overlay import read_overlay
 from stopgap.recovery import recover
 from stopgap.settings import Address, Limits, ServeSettings, Timeouts
 from stopgap.store import Deployment, Store
-from stopgap.sunset import DEFAULT_DAYS, countdown, days_left, utc_today, written
+from stopgap.sunset import DEFAULT_DAYS, FARTHEST_DAYS, countdown, days_left, utc_today, written
 
 __all__ = ["serve"]
+
+REASON = f"Why that is later than when it was first served, or more than {FARTHEST_DAYS} days away."
 
 
 @click.command()
@@ -33,7 +35,7 @@ __all__ = ["serve"]
     metavar="DATE",
     help=f"The day by which it must be gone, in UTC.  [default: as when it was first served, or {DEFAULT_DAYS} days]",
 )
-@click.option("--reason", default="", metavar="TEXT", help="Why that is later than when it was first served.")
+@click.option("--reason", default="", metavar="TEXT", help=REASON)
 @click.option(
     "--workers",
     type=click.IntRange(1, 64),
@@ -135,7 +137,7 @@ def serve(
     model answers.
     """
     if reason and until is None:
-        raise click.UsageError("--reason says why --until is later than what was said at first; give both.")
+        raise click.UsageError("--reason says why --until is as late as it is; give both.")
     store = Store.default()
     engines = Engines(store.folder)
     already_there = store.behind(port)

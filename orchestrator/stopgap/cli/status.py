@@ -24,6 +24,7 @@ COLUMNS = ("NAME", "STATE", "GRPC", "REST", "WORKERS", "MEMORY", "ENGINE", "SUNS
 COLOURS = {
     Condition.SERVING: "green",
     Condition.LOADING: "yellow",
+    Condition.BACKING_OFF: "bold red",
     Condition.RESTARTING: "yellow",
     Condition.STOPPING: "yellow",
     Condition.LOST: "bold red",
@@ -35,6 +36,8 @@ COLOURS = {
 # Of a deployment's name, and what was seen beyond its condition.
 ADVICE = {
     Condition.DOWN: "{0} is down. See why: stopgap logs {0}; then: stopgap resume {0}, or: stopgap stop {0}",
+    Condition.BACKING_OFF: "{0} turns its callers away for a while: its workers died too often. Of what: "
+    "stopgap incidents {0}",
     Condition.UNKNOWN: "{0} cannot be looked at: {1} See what is wrong: stopgap doctor",
 }
 SHARED = "{} is what programs have loaded from {}; it ends with the last of them."
@@ -86,11 +89,11 @@ def find(store: Store, engines: Engines, name: str | None) -> list[Seen]:
         DeploymentError: There is nothing of that name, or nothing that can be read.
     """
     if not (store.deployments() or store.has_fronts()):  # then there is nothing to ask an engine about
-        return [look(store.deployment(name), engines)] if name else damaged(store)
+        return [look(store.deployment(name), engines, store)] if name else damaged(store)
     left = [Remains(each, Condition.UNFINISHED, UNFINISHED.format(each)) for each in unfinished(engines, store)]
     if name:
-        return [each for each in left if each.name == name] or [look(store.deployment(name), engines)]
-    return [*(look(deployment, engines) for deployment in store.deployments()), *damaged(store), *left]
+        return [each for each in left if each.name == name] or [look(store.deployment(name), engines, store)]
+    return [*(look(deployment, engines, store) for deployment in store.deployments()), *damaged(store), *left]
 
 
 def damaged(store: Store) -> list[Seen]:
@@ -107,6 +110,7 @@ def as_object(seen: Seen, today: date) -> dict[str, Any]:
         "state": seen.condition.value,
         "memory_mib": memory,
         "detail": seen.detail,
+        "backing_off_s": round(seen.backing_off_s, 1),
     }
 
 
@@ -129,8 +133,10 @@ def as_row(seen: Seen, today: date) -> tuple[str | Text, ...]:
 
 
 def worded(seen: Seen) -> str:
-    """The condition, and why where that is known: "lost (its monitor was lost)"."""
+    """The condition, and where that is known how or why: "lost (its monitor was lost)", "backing off (12 s more)"."""
     word = seen.condition.value
+    if isinstance(seen, Health) and seen.condition is Condition.BACKING_OFF:
+        return f"{word} ({seen.backing_off_s:.0f} s more)"
     if not isinstance(seen, Health) or seen.condition not in (Condition.DOWN, Condition.LOST) or not seen.detail:
         return word
     return seen.detail if seen.detail.startswith(word) else f"{word} ({seen.detail})"

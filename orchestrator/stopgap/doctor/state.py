@@ -26,6 +26,7 @@ REMEDIES = {
     Condition.DOWN: "stopgap logs {0}\nstopgap resume {0}",
     Condition.LOST: "stopgap resume {0}",
     Condition.RESTARTING: "stopgap logs {0}",
+    Condition.BACKING_OFF: "stopgap incidents {0}",
     Condition.STOPPING: "stopgap stop {0}",
 }
 
@@ -101,7 +102,7 @@ def killed_serves(machine: Machine) -> Finding:
 def condition(deployment: Deployment, machine: Machine) -> Finding:
     if deployment.engine != BUBBLEWRAP:
         machine.check_not_hanging()
-    health = look(deployment, machine.engines)
+    health = look(deployment, machine.engines, machine.store)
     where = f"at {deployment.address}, on {deployment.engine}, limits by {deployment.limits_by}"
     seen = ": ".join(filter(None, (health.condition.value, printable(health.detail))))
     if health.condition is Condition.UNKNOWN:
