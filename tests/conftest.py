@@ -101,13 +101,13 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Says which tests may run beside each other: not two that make containers, whose names are a machine's own.
+    """Says which tests may run side by side: not two that make containers of one engine, which knows them by names.
 
     Elsewhere a file's tests stay together, since they share what they have set up.
     """
     for item in items:
-        makes_containers = _engines_of(item) & {"docker", "podman", "gvisor"}
-        item.add_marker(pytest.mark.xdist_group("containers" if makes_containers else item.location[0]))
+        engines = _engines_of(item) & {"docker", "podman", "gvisor"}
+        item.add_marker(pytest.mark.xdist_group("-".join(sorted(engines)) or item.location[0]))
 
 
 def _engines_of(item: pytest.Item) -> set[str]:

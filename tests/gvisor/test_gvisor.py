@@ -27,7 +27,8 @@ from tests.stopgap_program import Program, program_in
 pytestmark = [pytest.mark.gvisor, pytest.mark.slow]
 
 MEMORY_MIB = 600
-SANDBOX = sandbox_container("stn")
+NAME = "stn-in-gvisor"  # no other test makes a container of that name: they may run side by side
+SANDBOX = sandbox_container(NAME)
 MODEL = zoo.ZOO / "stn_affine_resampler"
 PATIENCE_S = 30.0
 
@@ -36,7 +37,7 @@ PATIENCE_S = 30.0
 def stopgap(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Program]:
     with program_in(tmp_path_factory.mktemp("gvisor")) as program:
         program.serve(
-            MODEL, "stn", "--memory", str(MEMORY_MIB), "--cpus", "1", "--isolation", "gvisor", "--keep-requests"
+            MODEL, NAME, "--memory", str(MEMORY_MIB), "--cpus", "1", "--isolation", "gvisor", "--keep-requests"
         )
         yield program
 
@@ -46,34 +47,34 @@ def test_a_model_answers_as_tensorflow_did(stopgap: Program, tmp_path: Path) -> 
     case = model.cases[0]
     np.savez(tmp_path / "inputs.npz", **case.inputs)  # type: ignore[arg-type]  # its next parameter is not an array
     asked = ("--inputs", str(tmp_path / "inputs.npz"), "--output", str(tmp_path / "outputs.npz"))
-    done = stopgap.run("predict", "stn", "--signature", case.signature, *asked)
+    done = stopgap.run("predict", NAME, "--signature", case.signature, *asked)
     assert done.returncode == 0, done.stderr
     with np.load(tmp_path / "outputs.npz") as outputs:
         zoo.assert_matches(model, case, dict(outputs))
 
 
 def test_status_names_the_wall(stopgap: Program) -> None:
-    seen = stopgap.status("stn")
+    seen = stopgap.status(NAME)
     assert (seen["engine"], seen["isolation"], seen["state"]) == ("docker", "gvisor", "serving")
     assert 20 < seen["memory_mib"] < MEMORY_MIB
 
 
 def test_a_request_that_ended_a_worker_comes_out_through_the_wall(stopgap: Program, tmp_path: Path) -> None:
-    assert_poison_is_kept(stopgap, "stn", tmp_path)
+    assert_poison_is_kept(stopgap, NAME, tmp_path)
 
 
 def test_another_model_joins_the_front_behind_another_wall(stopgap: Program) -> None:
-    served = stopgap.serve(zoo.ZOO / "lsh_retrieval", "other", "--isolation", "runc")
+    served = stopgap.serve(zoo.ZOO / "lsh_retrieval", "beside-gvisor", "--isolation", "runc")
     assert served["isolation"] == "runc"
-    assert stopgap.answers("other")
-    assert stopgap.run("stop", "other").returncode == 0
-    assert stopgap.answers("stn")
+    assert stopgap.answers("beside-gvisor")
+    assert stopgap.run("stop", "beside-gvisor").returncode == 0
+    assert stopgap.answers(NAME)
 
 
 def test_the_sandbox_is_gvisors_and_its_workers_are_filtered(stopgap: Program) -> None:
     """Seen from a process that Docker lets in, and that is under no filter itself."""
     assert api().inspect_container(SANDBOX)["HostConfig"]["Runtime"] == "runsc"
-    assert stopgap.answers("stn")
+    assert stopgap.answers(NAME)
     assert os.uname().release not in inside("import os; print(os.uname().release)")
     modes = inside(
         "import glob, os; print([line.split()[1] for task in glob.glob('/proc/[12]/task/*/status') "
@@ -87,7 +88,7 @@ def test_a_lost_sandbox_is_brought_back(stopgap: Program) -> None:
     before = api().inspect_container(SANDBOX)["State"]["StartedAt"]
     inside("import os; os.kill(1, 9)")
     until(lambda: api().inspect_container(SANDBOX)["State"]["StartedAt"] != before, PATIENCE_S)
-    until(lambda: stopgap.answers("stn"), PATIENCE_S)
+    until(lambda: stopgap.answers(NAME), PATIENCE_S)
 
 
 def inside(code: str) -> str:
@@ -99,12 +100,12 @@ def inside(code: str) -> str:
 
 def test_a_bomb_ends_a_request_and_not_the_sandbox(stopgap: Program, tmp_path: Path) -> None:
     bomb = attack("oom_fill_touched")
-    stopgap.serve(bomb.folder, "bomb", "--memory", str(MEMORY_MIB), "--isolation", "gvisor")
+    stopgap.serve(bomb.folder, "bomb-in-gvisor", "--memory", str(MEMORY_MIB), "--isolation", "gvisor")
     np.savez(tmp_path / "inputs.npz", n=np.int64(1 << 31))
-    refused = stopgap.run("predict", "bomb", "--inputs", str(tmp_path / "inputs.npz"))
+    refused = stopgap.run("predict", "bomb-in-gvisor", "--inputs", str(tmp_path / "inputs.npz"))
     assert "RESOURCE_EXHAUSTED" in refused.stderr
-    assert api().inspect_container(sandbox_container("bomb"))["RestartCount"] == 0
-    assert stopgap.run("stop", "bomb").returncode == 0
+    assert api().inspect_container(sandbox_container("bomb-in-gvisor"))["RestartCount"] == 0
+    assert stopgap.run("stop", "bomb-in-gvisor").returncode == 0
 
 
 def test_a_model_that_cannot_be_loaded_is_told_of_and_nothing_is_left(stopgap: Program, tmp_path: Path) -> None:
@@ -173,7 +174,7 @@ QUESTIONS = {
 @pytest.fixture(scope="module")
 def said(stopgap: Program, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """What came of each attempt and each question, behind exactly the walls that the engine would build."""
-    assert stopgap.answers("stn")
+    assert stopgap.answers(NAME)
     folder = tmp_path_factory.mktemp("sockets")
     folder.chmod(0o777)
     (folder / "ready.json").touch()
@@ -231,7 +232,7 @@ BOMB = (
 
 
 def test_a_fork_bomb_stops_at_the_limit_of_the_sandboxs_user(stopgap: Program, tmp_path: Path) -> None:
-    assert stopgap.answers("stn")
+    assert stopgap.answers(NAME)
     tmp_path.chmod(0o777)
     spec = sandbox_in(tmp_path)
     spec = replace(spec, limits=replace(spec.limits, memory_mib=2048))
@@ -241,7 +242,7 @@ def test_a_fork_bomb_stops_at_the_limit_of_the_sandboxs_user(stopgap: Program, t
 
 
 def test_an_audit_holds(stopgap: Program) -> None:
-    done = stopgap.run("audit", "stn", "--json")
+    done = stopgap.run("audit", NAME, "--json")
     assert done.returncode == 0, done.stdout + done.stderr
     lines = {(line["kind"], line["name"]): line["status"] for line in json.loads(done.stdout)["lines"]}
     assert lines["setting", "kernel"] == "held"

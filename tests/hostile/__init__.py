@@ -32,7 +32,7 @@ class Attack:
     Attributes:
         what: What it does, in a few words.
         folder: Of the model's version.
-        request: What it takes; it names the model as its folder is called.
+        request: What it takes.
         repeat: How often that is to be sent.
         dtypes: NumPy's names of the dtypes of the request's inputs, by alias.
     """
@@ -45,12 +45,16 @@ class Attack:
     dtypes: Mapping[str, str]
 
 
-def attack(name: str) -> Attack:
-    """The one of that name. Of two requests, the one that is meant for a sandbox, which is to break out of more."""
+def attack(name: str, called: str = "") -> Attack:
+    """The one of that name. Of two requests, the one that is meant for a sandbox, which is to break out of more.
+
+    Args:
+        called: The name that the model is served under, if that is another.
+    """
     case = json.loads((HOSTILE / name / "case.json").read_text())
     tensors = case.get("sandbox_input", case["input"])
     request = PredictRequest()
-    request.model_spec.name = name
+    request.model_spec.name = called or name
     for alias, tensor in tensors.items():
         request.inputs[alias].CopyFrom(to_proto(array_of(tensor["value"], tensor["dtype"], tensor["shape"])))
     dtypes = {alias: tensor["dtype"] for alias, tensor in tensors.items()}

@@ -174,6 +174,10 @@ class Stage:
         """Of its sandboxes."""
         return Engines(self.store.folder).named(self.program.engine)
 
+    def called(self, name: str) -> str:
+        """What a model is served as here: Docker has two walls, which may be tried side by side."""
+        return called(name, self.wall)
+
     @contextmanager
     def serving(self, name: str, model: Path, expectation: Expectation) -> Iterator[Served]:
         """Serves one model as long as the context lasts.
@@ -191,12 +195,16 @@ class Stage:
         try:
             yield Served(self, served, phases["joining the front"] - phases["starting the sandbox"])
         finally:
-            deployment.stop(name, Engines(self.store.folder), self.store, _say_nothing)
+            deployment.stop(self.called(name), Engines(self.store.folder), self.store, _say_nothing)
+
+
+def called(name: str, wall: str) -> str:
+    return f"{name}-{wall}"
 
 
 def serve_settings(program: Program, wall: str, name: str, model: Path, expectation: Expectation) -> ServeSettings:
     return ServeSettings(
-        name=name,
+        name=called(name, wall),
         model=model,
         isolation=GVISOR if wall == "gvisor" else "",
         until=date.today() + timedelta(days=1),
@@ -215,9 +223,9 @@ def stage_on(wall: str, folder: Path) -> Iterator[Stage]:
         store = Store(program.state)
         engine = Engines(store.folder).named(program.engine)
         deployment.serve(wanted, engine, store, _say_nothing, lambda _phase, _fraction: None)
-        circumstances = (*_base(program.engine), wall)
+        circumstances = (*_base(program.engine, wall), wall)
         address = program.address.grpc
-        with Neighbour(address, "neighbour") as neighbour, ServingChannel(address) as channel:
+        with Neighbour(address, called("neighbour", wall)) as neighbour, ServingChannel(address) as channel:
             yield Stage(wall, program, neighbour, channel, circumstances)
 
 
@@ -226,11 +234,11 @@ def engine_of(wall: str) -> str:
     return {"gvisor": "docker"}.get(wall, wall)
 
 
-def _base(engine: str) -> tuple[str, ...]:
+def _base(engine: str, wall: str) -> tuple[str, ...]:
     """What Docker's images stand on, if that is the official Python."""
     if engine != "docker":
         return ()
-    labels = api().inspect_container(sandbox_container("neighbour"))["Config"]["Labels"]
+    labels = api().inspect_container(sandbox_container(called("neighbour", wall)))["Config"]["Labels"]
     return ("official",) if labels.get("stopgap.base") == "official" else ()
 
 

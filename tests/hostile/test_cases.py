@@ -52,7 +52,7 @@ def test_what_becomes_of_it(stage: Stage, name: str, tmp_path: Path) -> None:
         check_load(stage, name, model, expectation)
     else:
         with stage.serving(name, model, expectation) as served:
-            check_requests(served, attack(name), expectation)
+            check_requests(served, attack(name, stage.called(name)), expectation)
             check_nothing_is_left_inside(served)
     assert until(lambda: stage.neighbour.answers >= answers + LEAST_ASKED, 5)
     assert stage.neighbour.troubles == []
@@ -67,7 +67,7 @@ def check_load(stage: Stage, name: str, model: Path, expectation: Expectation) -
         pass
     took_s = time.monotonic() - began
     assert set(stage.program.leftovers()) == there
-    assert not stage.store.sandbox_names() - {"neighbour"}
+    assert not stage.store.sandbox_names() - {stage.called("neighbour")}
     said = str(refused.value)
     if expectation.outcome is Outcome.DEATH:
         assert isinstance(refused.value, SandboxError), said
@@ -147,8 +147,8 @@ def test_nothing_of_the_host_can_be_read(stage: Stage, tmp_path: Path) -> None:
     secret.write_text(CANARY)
     tmp_path.chmod(0o755)
     name = "read_file_input"
-    case = attack(name)
-    others = stage.program.state / "deployments" / "neighbour.json"
+    case = attack(name, stage.called(name))
+    others = stage.program.state / "deployments" / f"{stage.called('neighbour')}.json"
     assert others.is_file()
     with stage.serving(name, laid_out(name, tmp_path), expected(name, *stage.circumstances)) as served:
         for path in (
@@ -177,8 +177,8 @@ def test_nothing_of_the_host_can_be_read(stage: Stage, tmp_path: Path) -> None:
 def test_what_a_model_prints_is_a_line_of_its_workers(stage: Stage, tmp_path: Path) -> None:
     name = "write_stdout_spoof"
     with stage.serving(name, laid_out(name, tmp_path), expected(name, *stage.circumstances)) as served:
-        assert served.ask(attack(name).request, 10).outcome is Outcome.ANSWER
+        assert served.ask(attack(name, stage.called(name)).request, 10).outcome is Outcome.ANSWER
         assert until(lambda: any("RESULT ok" in line for line in served.log()), 5)
         forged = [line for line in served.log() if "RESULT ok" in line]
         assert all(line.startswith("[worker 0] RESULT ok") for line in forged), forged
-        assert sandbox_container(name) in stage.program.backstage.containers()
+        assert sandbox_container(stage.called(name)) in stage.program.backstage.containers()
