@@ -1,14 +1,9 @@
-"""A last word on what a run needed of the machine and what was there, so that nothing is skipped in silence.
-
-Where the tests are spread over several processes (pytest-xdist), each finds out what its tests need and whether it is
-there, and tells the one that has the last word.
-"""
+"""A last word on what a run needed of the machine and what was there, so that nothing is skipped in silence."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
 
 import pytest
 
@@ -23,7 +18,6 @@ class Accounting:
         troubles: By name, what asks why a thing does not work; an empty answer means that it does.
         needs: The names of what a test needs.
         insistence: The environment variable that lists the names which must work.
-        reports_to: What this process hands to the one that has the last word; None for that one.
     """
 
     def __init__(
@@ -32,7 +26,6 @@ class Accounting:
         troubles: Mapping[str, Callable[[], str]],
         needs: Callable[[pytest.Item], set[str]],
         insistence: str,
-        reports_to: dict[str, Any] | None,
     ) -> None:
         self._title = title
         self._troubles = troubles
@@ -41,8 +34,7 @@ class Accounting:
         self._required = frozenset(filter(None, os.environ.get(insistence, "").split(",")))
         self._trouble: dict[str, str] = {}
         self._needed: dict[str, set[str]] = {}
-        self._ran: set[str] = set()
-        self._reports_to = reports_to
+        self._ran: dict[str, set[str]] = {name: set() for name in troubles}
 
     @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
@@ -56,30 +48,19 @@ class Accounting:
                     item.add_marker(pytest.mark.skip(reason=f"no {name}: {self._trouble[name]}"))
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Keeps which tests really ran."""
+        """Counts the tests that really ran."""
         if report.when == "call" and not report.skipped:
-            self._ran.add(report.nodeid)
-
-    @pytest.hookimpl(optionalhook=True)
-    def pytest_testnodedown(self, node: Any) -> None:
-        """Another process is through: all of them have found the same tests."""
-        told = getattr(node, "workeroutput", {}).get(self._title)
-        if told:
-            self._trouble = told["trouble"]
-            self._needed = {name: set(tests) for name, tests in told["needed"].items()}
+            for name, needed in self._needed.items():
+                if report.nodeid in needed:
+                    self._ran[name].add(report.nodeid)
 
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         """What is required and missing fails the run, whatever else passed."""
-        if self._reports_to is not None:
-            needed = {name: sorted(tests) for name, tests in self._needed.items()}
-            self._reports_to[self._title] = {"trouble": self._trouble, "needed": needed}
-        elif any(self._trouble.get(name, "nobody has looked") for name in self._required):
+        if any(name not in self._troubles or self._trouble.get(name) for name in self._required):
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
     def pytest_unconfigure(self) -> None:
         """The last lines of the output."""
-        if self._reports_to is not None:
-            return
         for line in self._summary():
             print(f"{self._title}: {line}")  # noqa: T201 - after pytest's own last line, its reporter is closed
 
@@ -90,6 +71,5 @@ class Accounting:
             if trouble:
                 verdict = f"FAILED, {self._insistence} asks for it" if name in self._required else "tests SKIPPED"
                 yield f"{name} does not work, {len(self._needed[name])} {verdict}: {trouble}"
-        ran_by = {name: len(tests & self._ran) for name, tests in self._needed.items()}
-        ran = [f"{name} ran ({tests} tests)" for name, tests in ran_by.items() if tests]
+        ran = [f"{name} ran ({len(tests)} tests)" for name, tests in self._ran.items() if tests]
         yield ", ".join(ran) or "none ran (no test that was selected needs one)"

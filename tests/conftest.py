@@ -92,22 +92,10 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "gvisor: needs a Docker engine with gVisor's runsc")
     config.addinivalue_line("markers", "alone: promises a time, which needs a machine that does nothing else")
     config.addinivalue_line("markers", "python(series): needs a Python of that series, 3.9 say")
-    reports_to = getattr(config, "workeroutput", None)
-    engines = Accounting("engines", _TROUBLE, _engines_of, "REQUIRE_ENGINES", reports_to)
-    interpreters = Accounting("pythons", _PYTHON_TROUBLE, _pythons_of, "REQUIRE_PYTHONS", reports_to)
+    engines = Accounting("engines", _TROUBLE, _engines_of, "REQUIRE_ENGINES")
+    interpreters = Accounting("pythons", _PYTHON_TROUBLE, _pythons_of, "REQUIRE_PYTHONS")
     config.pluginmanager.register(engines, "stopgap-engines")
     config.pluginmanager.register(interpreters, "stopgap-pythons")
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Says which tests may run side by side: not two that make containers of one engine, which knows them by names.
-
-    Elsewhere a file's tests stay together, since they share what they have set up.
-    """
-    for item in items:
-        engines = _engines_of(item) & {"docker", "podman", "gvisor"}
-        item.add_marker(pytest.mark.xdist_group("-".join(sorted(engines)) or item.location[0]))
 
 
 def _engines_of(item: pytest.Item) -> set[str]:
