@@ -153,7 +153,8 @@ class Deployments(Collector):
         seen = looked_at(self._store)
         for families in FAMILIES:
             yield from families(seen)
-        yield gauge("stopgap_state_files_damaged", "State files that cannot be read.", {(): len(self._store.damaged())})
+        damaged = len(self._store.damaged()) + len(self._store.damaged_sunsets())
+        yield gauge("stopgap_state_files_damaged", "State files that cannot be read.", {(): damaged})
 
     def describe(self) -> Iterable[Metric]:
         """Nothing: so that no engine is asked before somebody asks us."""

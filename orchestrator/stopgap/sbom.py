@@ -51,7 +51,8 @@ class Subject:
 
 
 def document(subject: Subject, contents: Contents) -> str:
-    """
+    """The bill; of the same it is the same byte for byte, but for its serial number and time, which are its own.
+
     Raises:
         ImageError: cyclonedx-python-lib is not there.
     """
@@ -66,20 +67,20 @@ def document(subject: Subject, contents: Contents) -> str:
         ) from error
     bill = Bom()
     kind = ComponentType.CONTAINER if subject.is_image else ComponentType.APPLICATION
-    bill.metadata.component = component(kind, subject.name, subject.version, subject.identity, subject.image)
+    bill.metadata.component = component(kind, "subject", subject.name, subject.version, subject.identity, subject.image)
     for package in contents.packages:
         bill.components.add(packaged(package, contents.release, hosts=not subject.is_image))
     if contents.runtime:
         bill.components.add(ours(subject, contents))
     if contents.release:
         name, version = (contents.release.get(key, "") for key in ("ID", "VERSION_ID"))
-        bill.components.add(component(ComponentType.OPERATING_SYSTEM, name, version))
+        bill.components.add(component(ComponentType.OPERATING_SYSTEM, "system", name, version))
     if subject.model:
         path, model_files, digest = subject.model
-        model = component(ComponentType.MACHINE_LEARNING_MODEL, path, sha256=digest)
-        model.components.update(files(model_files))
+        model = component(ComponentType.MACHINE_LEARNING_MODEL, "model", path, sha256=digest)
+        model.components.update(files("model", model_files))
         bill.components.add(model)
-    bill.components.update(files(subject.op_libraries or {}))
+    bill.components.update(files("op-libraries", subject.op_libraries or {}))
     bill.register_dependency(bill.metadata.component, bill.components)
     written: str = JsonV1Dot6(bill).output_as_string(indent=2)
     return written
@@ -88,8 +89,8 @@ def document(subject: Subject, contents: Contents) -> str:
 def ours(subject: Subject, contents: Contents) -> Component:
     from cyclonedx.model.component import ComponentType  # noqa: PLC0415
 
-    made = component(ComponentType.APPLICATION, "stopgap", subject.version)
-    made.components.update(files(contents.runtime))
+    made = component(ComponentType.APPLICATION, "stopgap", "stopgap", subject.version)
+    made.components.update(files("stopgap", contents.runtime))
     return made
 
 
@@ -103,30 +104,37 @@ def packaged(package: Package, release: Mapping[str, str], *, hosts: bool) -> Co
         qualifiers["distro"] = f"{release['ID']}-{release['VERSION_ID']}"
     namespace = release.get("ID", "debian") if debian else None
     url = PackageURL(package.kind, namespace, package.name, package.version or None, qualifiers or None)
-    made = component(ComponentType.LIBRARY, package.name, package.version, package.sha256)
+    made = component(ComponentType.LIBRARY, url.to_string(), package.name, package.version, package.sha256)
     made.purl = url
-    made.bom_ref.value = url.to_string()
     made.cpe = CPES[package.name].format(package.version) if package.name in CPES else None
     if package.kind == "pypi" and package.files:
         made.pedigree = Pedigree(notes=TAKEN_APART)
     elif package.kind != "pypi" and hosts:
         made.description = HOSTS
-    made.components.update(files(package.files))
+    made.components.update(files(url.to_string(), package.files))
     return made
 
 
-def files(digests: Mapping[str, str]) -> Iterable[Component]:
+def files(of: str, digests: Mapping[str, str]) -> Iterable[Component]:
+    """Those of the component that has that name within the bill."""
     from cyclonedx.model.component import ComponentType  # noqa: PLC0415
 
-    return [component(ComponentType.FILE, path, sha256=digest) for path, digest in digests.items()]
+    return [component(ComponentType.FILE, f"{of}#{path}", path, sha256=digest) for path, digest in digests.items()]
 
 
-def component(kind: ComponentType, name: str, version: str = "", sha256: str = "", description: str = "") -> Component:
+def component(  # noqa: PLR0917 - what every one has
+    kind: ComponentType, ref: str, name: str, version: str = "", sha256: str = "", description: str = ""
+) -> Component:
+    """
+    Args:
+        ref: What it is called within the bill.
+    """
     from cyclonedx.model import HashAlgorithm, HashType  # noqa: PLC0415 - an extra
     from cyclonedx.model.component import Component  # noqa: PLC0415
 
     digest = sha256.rpartition(":")[2]
     return Component(
+        bom_ref=ref,
         name=name,
         type=kind,
         version=version or None,

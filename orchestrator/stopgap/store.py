@@ -165,6 +165,18 @@ class Store:
                 f"Mend it, or take it away, and with it what was agreed upon: rm {shlex.quote(str(file))}",
             ) from error
 
+    def damaged_sunsets(self) -> tuple[DeploymentError, ...]:
+        """Why those of the records that cannot be read cannot; a deployment goes by its own copy meanwhile."""
+        files = sorted((self.folder / "sunsets").glob("*.json"))
+        return tuple(trouble for file in files if (trouble := self._trouble_of_sunset(file.stem)))
+
+    def _trouble_of_sunset(self, digest: str) -> DeploymentError | None:
+        try:
+            self.sunset(digest)
+        except DeploymentError as error:
+            return error
+        return None
+
     def put_sunset(self, sunset: Sunset) -> None:
         self._write(self._sunset_file(sunset.digest), sunsets.written(sunset))
 

@@ -169,7 +169,7 @@ def moved(recorded: Sunset, to: date, reason: str, *, now: datetime, by: Person)
         raise DeploymentError(
             f"This model was to be gone by {recorded.until}: that was agreed upon when it was first served, on "
             f"{recorded.first_served.date()}. {to} is later.",
-            f"Say why it must stay: --until {to} --reason TEXT. Without --until the recorded date holds.",
+            f"Say why it must stay: --until {to} --reason TEXT",
         )
     if len(reason) > LONGEST_REASON:
         raise DeploymentError(

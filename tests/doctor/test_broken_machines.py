@@ -357,6 +357,16 @@ def test_a_state_file_that_is_damaged(state: Path) -> None:
     assert f"rm {file}; stopgap stop stn" in line["remedy"]
 
 
+def test_a_record_of_a_sunset_that_is_damaged(state: Path) -> None:
+    file = state / "sunsets" / f"{'a' * 64}.json"
+    file.parent.mkdir(parents=True)
+    state.chmod(0o700)
+    file.write_text("{", encoding="utf-8")
+    seen = diagnosed(state)
+    assert (seen.code, seen.faults) == (1, [("state", "files")])
+    assert f"{file}, is damaged" in seen.line("state", "files")["detail"]
+
+
 @pytest.mark.parametrize("engine", ENGINES)
 def test_a_clock_past_the_sunset_and_one_that_is_behind(tmp_path: Path, engine: str) -> None:
     """The clock is everybody's; so the dates are moved instead, of a model that is being served."""

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import date
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from stopgap.audit import promised
 from stopgap.audit.bubblewrap_settings import OF_BUBBLEWRAP
 from stopgap.audit.docker_settings import OF_DOCKER
@@ -23,14 +26,20 @@ from stopgap.audit.effects import (
     judged_effect,
     judged_exhaustion,
 )
-from stopgap.audit.examination import settings_of
-from stopgap.audit.lines import PROMISES, ROWS, Status, Wall, broken, unknown
+from stopgap.audit.examination import Audit, settings_of
+from stopgap.audit.lines import PROMISES, ROWS, Kind, Line, Status, Wall, broken, unknown
 from stopgap.audit.probe import ask_exhaustion, ask_probe
 from stopgap.audit.process_settings import OF_PROCESSES
+from stopgap.cli.main import cli
 from stopgap.containment.promises import LIVES
+from stopgap.engines.choice import Engines
 from stopgap.errors import SandboxError
+from stopgap.store import Store
 from stopgap_runtime import attempts
 
+from tests.unit.test_store import RANKER
+
+command = importlib.import_module("stopgap.cli.audit")
 DOCKER = Wall("docker", "docker")
 ROOT = Wall("root", "groups")
 HOLDS_HERE = Effect("tcp", "connect", promised.NETWORK)
@@ -174,3 +183,28 @@ def test_a_link_in_a_sockets_place_is_not_followed(tmp_path: Path) -> None:
         with pytest.raises(SandboxError, match="does not let itself be audited"):
             ask_probe(link, "stn")
         ask_exhaustion(control, "stn")
+
+
+@pytest.mark.parametrize(
+    ("statuses", "code", "holds"),
+    [
+        ((Status.HELD, Status.NOT_TRIED, Status.NOT_PROMISED), 0, True),
+        ((Status.HELD, Status.UNKNOWN), 4, False),
+        ((Status.UNKNOWN, Status.BROKEN), 3, False),
+    ],
+)
+def test_the_exit_code_says_what_was_found(
+    statuses: tuple[Status, ...], code: int, holds: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Store(tmp_path).put(RANKER)
+    lines = tuple(Line(Kind.SETTING, each.name, each.name, promised.MEMORY, each, "", "seen") for each in statuses)
+    found = Audit(RANKER, lines, "1.15.5", date(2021, 1, 6))
+    monkeypatch.setattr(command, "examine", lambda *_, **__: found)
+    monkeypatch.setattr(Engines, "named", lambda *_: None)
+    environment = {"STOPGAP_STATE": str(tmp_path)}
+    done = CliRunner().invoke(cli, ["audit", "ranker", "--json"], env=environment, catch_exceptions=False)
+    assert (done.exit_code, json.loads(done.stdout)["holds"]) == (code, holds)
+    said = CliRunner().invoke(cli, ["audit", "ranker"], env=environment, catch_exceptions=False)
+    assert said.exit_code == code
+    for status in (Status.BROKEN, Status.UNKNOWN):
+        assert (f"{status.value}: {status.name}: seen." in said.stderr) is (status in statuses)

@@ -154,6 +154,19 @@ def test_a_damaged_state_file_is_counted(tmp_path: Path) -> None:
     assert samples(exposition(Store(tmp_path)))["stopgap_state_files_damaged", frozenset()] == 1
 
 
+def test_a_damaged_record_of_a_sunset_is_counted_beside_the_deployment_that_it_is_of(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    store.put(RANKER)
+    store.put_sunset(RANKER.sunset)
+    assert store.damaged_sunsets() == ()
+    (tmp_path / "sunsets" / f"{RANKER.sunset.digest}.json").write_text("{", encoding="utf-8")
+    (damage,) = store.damaged_sunsets()
+    assert f"rm {tmp_path}/sunsets/{RANKER.sunset.digest}.json" in damage.remedy
+    assert store.damaged() == ()
+    store.remove(RANKER.name)
+    assert samples(exposition(store))["stopgap_state_files_damaged", frozenset()] == 1
+
+
 def test_who_asks_over_http_gets_what_is_true_then(tmp_path: Path) -> None:
     exporter = exported(Store(tmp_path), "127.0.0.1", 0)
 

@@ -75,7 +75,7 @@ def user(uid: int) -> str:
 
 def files(machine: Machine) -> Finding:
     deployments = given(machine.deployments)
-    damaged = machine.store.damaged()
+    damaged = (*machine.store.damaged(), *machine.store.damaged_sunsets())
     if damaged:
         return broken(" ".join(each.problem for each in damaged), "\n".join(each.remedy for each in damaged))
     if not deployments:
