@@ -84,6 +84,15 @@ margin = 0.9
 """
 
 
+TOP_1 = """
+mode = "retrained"
+[[conditions]]
+measure = "top_1"
+output = "logits"
+margin = 0.99
+"""
+
+
 def test_the_same_weights_pass_as_a_conversion_and_are_asked_but_once(
     legacy: str, candidate: str, data: Path, tmp_path: Path
 ) -> None:
@@ -129,9 +138,62 @@ def test_a_map_is_applied_to_what_the_candidate_is_asked(
     assert told(result)["codes"] == {"candidate INVALID_ARGUMENT": ROWS}
 
 
+def test_a_map_is_found_and_a_plan_can_take_it_over(legacy: str, data: Path, recorded: Path, tmp_path: Path) -> None:
+    with np.load(recorded) as arrays:
+        outputs = dict(arrays)
+    outputs["scores"] = outputs.pop("logits")[:, [1, 2, 0]]
+    recorded.write_bytes(write_npz(outputs))
+    typed = (legacy, recorded, "--data", data, "--extra", "country")
+    before = compare(*typed, "--mode", "retrained", "--output", "logits", "--margin", "0.99")
+    assert before.exit_code == 3
+    assert "perhaps the candidate's output is called differently. --find-map proposes a map." in before.stderr
+    found = compare(*typed, "--find-map", "--out", tmp_path / "map.toml")
+    assert found.exit_code == 0, found.exception
+    assert found.stdout == (tmp_path / "map.toml").read_text()
+    assert "output logits: probably the candidate's scores" in found.stdout
+    assert "# logits: the class order differs: this permutation gives 100.0% instead of" in found.stdout
+    mapped = plan(tmp_path, TOP_1 + found.stdout)
+    assert compare(*typed, "--plan", mapped).exit_code == 0
+    as_json = told(compare(*typed, "--find-map", "--json"))
+    assert as_json["orders"]["logits"]["classes"] == [2, 0, 1]
+    assert as_json["toml"] == found.stdout
+    assert (as_json["requests"], as_json["answered"]) == (ROWS, ROWS)
+
+
+def test_classes_in_another_order_are_hinted_at(legacy: str, data: Path, recorded: Path) -> None:
+    with np.load(recorded) as arrays:
+        outputs = dict(arrays)
+    outputs["logits"] = outputs["logits"][:, [1, 2, 0]]
+    recorded.write_bytes(write_npz(outputs))
+    wanted = ("--data", data, "--extra", "country", "--mode", "retrained", "--output", "logits", "--margin", "0.9")
+    assert "perhaps their order differs. --find-map proposes a map." in compare(legacy, recorded, *wanted).stderr
+
+
+def test_the_same_model_needs_no_map(legacy: str, candidate: str, data: Path) -> None:
+    found = compare(legacy, candidate, "--data", data, "--extra", "country", "--find-map")
+    assert found.exit_code == 0, found.exception
+    assert "# No map is needed" in found.stdout
+    assert "# logits: the class order is the same: 100.0% agree." in found.stdout
+
+
+def test_what_the_margins_notice_is_told_and_what_they_cannot_see(legacy: str, candidate: str, data: Path) -> None:
+    typed = (legacy, candidate, "--data", data, "--extra", "country", "--self-test", "--draws", "10")
+    margins = ("--mode", "retrained", "--output", "logits", "--margin", "0.9")
+    shown = compare(*typed, *margins)
+    assert shown.exit_code == 0, shown.exception
+    assert "scores shifted in logits" in shown.stdout
+    assert "Not covered, since the stated margins cannot see it: scores shifted in logits" in shown.stderr
+    found = told(compare(*typed, *margins, "--json"))
+    assert (found["units"], found["draws"], found["intact"]["passed"]) == (ROWS, 10, 1.0)
+    assert "scores scaled in logits" in found["not_covered"]
+    assert found["smallest"]["no answer"] in {2.0, 4.0}  # a fifth or two fifths, where a tenth may be wrong
+    assert len(found["data"]["sha256"]) == 64
+
+
 @pytest.mark.parametrize(
     ("typed", "why"),
     [
+        (("--find-map", "--self-test"), "Leave one of"),
         ((), "State what is compared"),
         (("--mode", "conversion", "--plan", "plan.toml"), "leave out --mode"),
         (("--mode", "retrained", "--in-flight", "0"), "--in-flight"),
