@@ -65,6 +65,7 @@ class Meeting:
         legacy: What the legacy side is, as it was when this began.
         candidate: Likewise.
         answered: How many cases were answered before.
+        is_answered: Whether those are all.
         begun_anew: What has changed since last time, for which the answers of then were forgotten.
         candidates: How many were tried on these data, this one included: alpha is divided by it.
     """
@@ -74,6 +75,7 @@ class Meeting:
     legacy: Identity
     candidate: Identity
     answered: int
+    is_answered: bool
     begun_anew: tuple[str, ...]
     candidates: int
     _sides: tuple[Side, Side]
@@ -161,11 +163,13 @@ def meeting(
         sides = known or opened.enter_context(opened_sides(wanted, show_progress=show_progress, progress=progress))
         for side in known[:2] if known else ():
             opened.callback(side.close)
-        yield opened.enter_context(met(wanted, translation, folder, sides))
+        yield opened.enter_context(met(wanted, translation, folder, sides, is_answered=known is not None))
 
 
 @contextmanager
-def met(wanted: Wanted, translation: Translation, folder: Path, sides: tuple[Side, Side, Data]) -> Iterator[Meeting]:
+def met(
+    wanted: Wanted, translation: Translation, folder: Path, sides: tuple[Side, Side, Data], *, is_answered: bool
+) -> Iterator[Meeting]:
     legacy, candidate, data = sides
     belonging = belongs_to(data, legacy, candidate, wanted.manner, translation)
     with AnswersFile(folder / file_name(wanted), belonging, restart=wanted.restart) as answers:
@@ -176,6 +180,7 @@ def met(wanted: Wanted, translation: Translation, folder: Path, sides: tuple[Sid
             legacy.identity(),
             last,
             answers.count,
+            is_answered,
             answers.begun_anew,
             candidates_tried(folder, data.digest, last.digest or last.state),
             (legacy, candidate),

@@ -224,6 +224,8 @@ def tell(met: Meeting, report: Reporter) -> None:
     """What deserves a line before it begins."""
     if met.begun_anew:
         report.say(f"Begun anew, since this has changed: {', '.join(met.begun_anew)}.")
+    elif met.answered and met.is_answered:
+        report.say(f"{met.answered} requests were answered before: nobody is asked.")
     elif met.answered:
         report.say(f"{met.answered} requests were answered before: it goes on with the next.")
     if met.candidates > 1:
@@ -273,7 +275,7 @@ def show(met: Meeting, result: Result) -> None:
         [row_of(finding) for finding in result.conditions],
     )
     click.echo(f"{result.requests} requests, {result.units} units; answered: {counts(result.parity)}")
-    for name, latency in result.latency.items():
+    for name, latency in ((name, latency) for name, latency in result.latency.items() if latency.count):
         click.echo(f"latency of {name}: median {latency.q50 * 1000:.2f} ms, 99 % {latency.q99 * 1000:.2f} ms")
     for name, identity in (("legacy", met.legacy), ("candidate", met.candidate)):
         click.echo(printable(f"{name}: {identity.told} ({identity.pin})"))

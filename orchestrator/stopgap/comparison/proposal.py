@@ -53,7 +53,8 @@ class Proposal:
         for what, matched in (("input", self.inputs), ("output", self.outputs)):
             yield from (line_of(what, match) for match in matched)
         for output, order in self.orders.items():
-            yield f"{printable(output)}: {str(order)[0].lower()}{str(order)[1:]} ({order.rows} rows)"
+            told = str(order).rstrip(".")
+            yield f"{printable(output)}: {told[0].lower()}{told[1:]} ({order.rows} rows that it was not found on)."
 
     def toml(self) -> str:
         """The table `map` of a plan, the words as comments above it; without a map where none is needed."""
