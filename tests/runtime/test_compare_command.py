@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from stopgap.client.channel import ServingChannel
 from stopgap.client.model import RemoteModel
 from stopgap.client.npz import write_npz
 from stopgap.errors import DataError, PredictionError
+from stopgap_protos.saved_model_pb2 import SavedModel
 from stopgap_runtime.capi import TensorFlow
 
 from tests import zoo
@@ -158,6 +160,38 @@ def test_a_map_is_found_and_a_plan_can_take_it_over(legacy: str, data: Path, rec
     assert as_json["orders"]["logits"]["classes"] == [2, 0, 1]
     assert as_json["toml"] == found.stdout
     assert (as_json["requests"], as_json["answered"]) == (ROWS, ROWS)
+
+
+@pytest.fixture
+def renamed(modern_tensorflow: TensorFlow, tmp_path: Path) -> Iterator[str]:
+    """The same model under a signature and names of its own."""
+    folder = tmp_path / "renamed"
+    shutil.copytree(MODEL.folder, folder)
+    saved = SavedModel.FromString((folder / "saved_model.pb").read_bytes())
+    signatures = saved.meta_graphs[0].signature_def
+    signature = signatures["serve"]
+    signature.method_name = "tensorflow/serving/predict"
+    signature.inputs["image_batch"].CopyFrom(signatures["serving_default"].inputs["image"])
+    for ours, theirs in {"logits": "class_logits", "keypoints": "points"}.items():
+        signature.outputs[theirs].CopyFrom(signatures["serving_default"].outputs[ours])
+    del signatures["serving_default"]
+    (folder / "saved_model.pb").write_bytes(saved.SerializeToString())
+    with model_server(modern_tensorflow, folder, MODEL.name) as address:
+        yield f"{address}/{MODEL.name}"
+
+
+def test_signature_and_names_of_a_live_candidate_are_found(
+    legacy: str, renamed: str, data: Path, tmp_path: Path
+) -> None:
+    typed = (legacy, renamed, "--data", data, "--extra", "country")
+    refused = compare(*typed, "--mode", "conversion", "--margin", "0.9")
+    assert refused.exit_code == 3
+    assert "The candidate refuses what it is asked" in refused.stderr
+    found = compare(*typed, "--find-map")
+    assert found.exit_code == 0, found.exception
+    assert 'signature = "serve"\ninputs = { "image" = "image_batch" }\n' in found.stdout
+    mapped = compare(*typed[:4], "--plan", plan(tmp_path, CLOSE + found.stdout), "--json")
+    assert (mapped.exit_code, told(mapped)["outcome"]) == (0, "PASS")
 
 
 def test_classes_in_another_order_are_hinted_at(legacy: str, data: Path, recorded: Path) -> None:

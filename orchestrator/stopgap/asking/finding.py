@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from typing import Optional
 
 from stopgap.asking.asking import Asking, Manner, newly_asked, questions_of
 from stopgap.asking.data.reading import Data
@@ -31,8 +32,8 @@ class Called:
     """How a model is called: None of what nobody can know, as of a recording."""
 
     signature: str
-    inputs: tuple[Spec, ...] | None = None
-    outputs: tuple[Spec, ...] | None = None
+    inputs: Optional[tuple[Spec, ...]] = None  # noqa: UP045 - dataclasses are looked into at run time, by Python 3.9 too
+    outputs: Optional[tuple[Spec, ...]] = None  # noqa: UP045
 
 
 def proposed(

@@ -11,15 +11,15 @@ __all__ = ["hints"]
 NAMES = ("the candidate has no such output", "the output is missing")
 SHAPES = "the shapes differ"
 MOST = 0.5  # of the units: what is so for more than that is no accident
-REFUSED = "candidate INVALID_ARGUMENT"
+REFUSED = ("candidate INVALID_ARGUMENT", "candidate FAILED_PRECONDITION")  # other inputs, no such signature
 WAY_OUT = "--find-map proposes a map."
 
 
 def hints(result: Result) -> tuple[str, ...]:
     """What a person should know who sees such a result; nothing where both models seem to speak of the same."""
     found = dict.fromkeys(f"{each} {WAY_OUT}" for finding in result.conditions for each in of_finding(finding))
-    if result.codes.get(REFUSED, 0) > MOST * result.units:
-        found[f"The candidate refuses what it is asked: perhaps its inputs are called differently. {WAY_OUT}"] = None
+    if sum(result.codes.get(code, 0) for code in REFUSED) > MOST * result.units:
+        return (f"The candidate refuses what it is asked: perhaps its inputs are called differently. {WAY_OUT}",)
     return tuple(found)
 
 
