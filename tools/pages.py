@@ -6,7 +6,15 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from tools import audit_page, command_line_page, containment_page, limits_page, python_api_page, security_page
+from tools import (
+    audit_page,
+    command_line_page,
+    compare_page,
+    containment_page,
+    limits_page,
+    python_api_page,
+    security_page,
+)
 
 __all__ = ["DOCS", "PAGES"]
 
@@ -15,6 +23,7 @@ DOCS = Path(__file__).resolve().parents[1] / "docs"
 PAGES: Mapping[str, Callable[[], str]] = {
     "audit.md": audit_page.page,
     "command-line.md": command_line_page.page,
+    "compare.md": compare_page.page,
     "containment.md": containment_page.page,
     "limits-and-errors.md": limits_page.page,
     "python-api.md": python_api_page.page,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from stopgap.client.channel import ServingChannel
 from stopgap.client.model import RemoteModel
 from stopgap.client.npz import write_npz
 from stopgap.errors import DataError, PredictionError
+from stopgap_protos.saved_model_pb2 import SavedModel
 from stopgap_runtime.capi import TensorFlow
 
 from tests import zoo
@@ -84,6 +86,15 @@ margin = 0.9
 """
 
 
+TOP_1 = """
+mode = "retrained"
+[[conditions]]
+measure = "top_1"
+output = "logits"
+margin = 0.99
+"""
+
+
 def test_the_same_weights_pass_as_a_conversion_and_are_asked_but_once(
     legacy: str, candidate: str, data: Path, tmp_path: Path
 ) -> None:
@@ -129,9 +140,94 @@ def test_a_map_is_applied_to_what_the_candidate_is_asked(
     assert told(result)["codes"] == {"candidate INVALID_ARGUMENT": ROWS}
 
 
+def test_a_map_is_found_and_a_plan_can_take_it_over(legacy: str, data: Path, recorded: Path, tmp_path: Path) -> None:
+    with np.load(recorded) as arrays:
+        outputs = dict(arrays)
+    outputs["scores"] = outputs.pop("logits")[:, [1, 2, 0]]
+    recorded.write_bytes(write_npz(outputs))
+    typed = (legacy, recorded, "--data", data, "--extra", "country")
+    before = compare(*typed, "--mode", "retrained", "--output", "logits", "--margin", "0.99")
+    assert before.exit_code == 3
+    assert "perhaps the candidate's output is called differently. --find-map proposes a map." in before.stderr
+    found = compare(*typed, "--find-map", "--out", tmp_path / "map.toml")
+    assert found.exit_code == 0, found.exception
+    assert found.stdout == (tmp_path / "map.toml").read_text()
+    assert "output logits: probably the candidate's scores" in found.stdout
+    assert "# logits: the class order differs: this permutation gives 100.0% instead of" in found.stdout
+    mapped = plan(tmp_path, TOP_1 + found.stdout)
+    assert compare(*typed, "--plan", mapped).exit_code == 0
+    as_json = told(compare(*typed, "--find-map", "--json"))
+    assert as_json["orders"]["logits"]["classes"] == [2, 0, 1]
+    assert as_json["toml"] == found.stdout
+    assert (as_json["requests"], as_json["answered"]) == (ROWS, ROWS)
+
+
+@pytest.fixture
+def renamed(modern_tensorflow: TensorFlow, tmp_path: Path) -> Iterator[str]:
+    """The same model under a signature and names of its own."""
+    folder = tmp_path / "renamed"
+    shutil.copytree(MODEL.folder, folder)
+    saved = SavedModel.FromString((folder / "saved_model.pb").read_bytes())
+    signatures = saved.meta_graphs[0].signature_def
+    signature = signatures["serve"]
+    signature.method_name = "tensorflow/serving/predict"
+    signature.inputs["image_batch"].CopyFrom(signatures["serving_default"].inputs["image"])
+    for ours, theirs in {"logits": "class_logits", "keypoints": "points"}.items():
+        signature.outputs[theirs].CopyFrom(signatures["serving_default"].outputs[ours])
+    del signatures["serving_default"]
+    (folder / "saved_model.pb").write_bytes(saved.SerializeToString())
+    with model_server(modern_tensorflow, folder, MODEL.name) as address:
+        yield f"{address}/{MODEL.name}"
+
+
+def test_signature_and_names_of_a_live_candidate_are_found(
+    legacy: str, renamed: str, data: Path, tmp_path: Path
+) -> None:
+    typed = (legacy, renamed, "--data", data, "--extra", "country")
+    refused = compare(*typed, "--mode", "conversion", "--margin", "0.9")
+    assert refused.exit_code == 3
+    assert "The candidate refuses what it is asked" in refused.stderr
+    found = compare(*typed, "--find-map")
+    assert found.exit_code == 0, found.exception
+    assert 'signature = "serve"\ninputs = { "image" = "image_batch" }\n' in found.stdout
+    mapped = compare(*typed[:4], "--plan", plan(tmp_path, CLOSE + found.stdout), "--json")
+    assert (mapped.exit_code, told(mapped)["outcome"]) == (0, "PASS")
+
+
+def test_classes_in_another_order_are_hinted_at(legacy: str, data: Path, recorded: Path) -> None:
+    with np.load(recorded) as arrays:
+        outputs = dict(arrays)
+    outputs["logits"] = outputs["logits"][:, [1, 2, 0]]
+    recorded.write_bytes(write_npz(outputs))
+    wanted = ("--data", data, "--extra", "country", "--mode", "retrained", "--output", "logits", "--margin", "0.9")
+    assert "perhaps their order differs. --find-map proposes a map." in compare(legacy, recorded, *wanted).stderr
+
+
+def test_the_same_model_needs_no_map(legacy: str, candidate: str, data: Path) -> None:
+    found = compare(legacy, candidate, "--data", data, "--extra", "country", "--find-map")
+    assert found.exit_code == 0, found.exception
+    assert "# No map is needed" in found.stdout
+    assert "# logits: the class order is the same: 100.0% agree (20 rows that it was not found on)." in found.stdout
+
+
+def test_what_the_margins_notice_is_told_and_what_they_cannot_see(legacy: str, candidate: str, data: Path) -> None:
+    typed = (legacy, candidate, "--data", data, "--extra", "country", "--self-test", "--draws", "10")
+    margins = ("--mode", "retrained", "--output", "logits", "--margin", "0.9")
+    shown = compare(*typed, *margins)
+    assert shown.exit_code == 0, shown.exception
+    assert "scores shifted in logits" in shown.stdout
+    assert "Not covered, since the stated margins cannot see it: scores shifted in logits" in shown.stderr
+    found = told(compare(*typed, *margins, "--json"))
+    assert (found["units"], found["draws"], found["intact"]["passed"]) == (ROWS, 10, 1.0)
+    assert "scores scaled in logits" in found["not_covered"]
+    assert found["smallest"]["no answer"] in {2.0, 4.0}  # a fifth or two fifths, where a tenth may be wrong
+    assert len(found["data"]["sha256"]) == 64
+
+
 @pytest.mark.parametrize(
     ("typed", "why"),
     [
+        (("--find-map", "--self-test"), "Leave one of"),
         ((), "State what is compared"),
         (("--mode", "conversion", "--plan", "plan.toml"), "leave out --mode"),
         (("--mode", "retrained", "--in-flight", "0"), "--in-flight"),

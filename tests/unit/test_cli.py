@@ -35,6 +35,7 @@ COMMANDS = [
     "serve",
     "predict",
     "compare",
+    "replay",
     "status",
     "logs",
     "incidents",

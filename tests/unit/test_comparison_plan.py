@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from stopgap.comparison.finder import Spec, class_order, matches
+from stopgap.comparison.finder import ClassOrder, Match, Spec, class_order, matches
 from stopgap.comparison.mapping import Map, Tensor, read_map
 from stopgap.comparison.pairs import Answer, Case, Tensors
 from stopgap.comparison.plan import read_plan
+from stopgap.comparison.proposal import Proposal
 from stopgap.errors import ComparisonError
 
 from tests.pairs_at_hand import FAILED, answer
@@ -250,3 +251,36 @@ def test_no_order_is_made_up_where_there_are_no_scores() -> None:
     assert class_order(few, few, "y") is None
     assert class_order(text, text, "y") is None
     assert class_order([FAILED], [FAILED], "y") is None
+
+
+HOSTILE = 'a "b"\n\x7f\u202e'
+
+
+def test_a_proposal_is_toml_that_gives_the_map_it_tells_of(tmp_path: Path) -> None:
+    order = ClassOrder(tuple(reversed(range(90))), 0.1, 0.9, 50)
+    proposal = Proposal(
+        HOSTILE,
+        (Match("image", HOSTILE, 0.9, "uint8", "expand"), Match("same", "same", 1.0), Match("lost", "", 0.0)),
+        (Match("probs", "p", 0.8, "float32", "squeeze"), Match(HOSTILE, "q", 0.5)),
+        {"probs": order, HOSTILE: ClassOrder((0, 1), 1.0, 1.0, 50)},
+        refusal=HOSTILE,
+    )
+    plan = read_plan(written(tmp_path, 'mode = "conversion"\n' + proposal.toml()))
+    assert plan.mapping == proposal.map
+    assert plan.mapping.inputs == {"image": Tensor(HOSTILE, (), "uint8", "expand")}
+    assert plan.mapping.outputs == {
+        "probs": Tensor("p", order.classes, "float32", "squeeze"),
+        HOSTILE: Tensor("q"),
+    }
+    renamed = Proposal("", (Match("a", "b", 0.9),), (Match("y", "y", 1.0),))
+    assert 'inputs = { "a" = "b" }' in renamed.toml()
+    assert read_plan(written(tmp_path, 'mode = "conversion"\n' + renamed.toml())).mapping == renamed.map
+    assert Proposal("", (), (Match("y", "y", 1.0),)).map == Map()
+
+
+def test_what_an_input_needs_is_the_reverse_of_what_an_output_needs() -> None:
+    legacy, candidate = [Spec("x", "float32", (None, 8))], [Spec("x", "float64", (None, 8, 1))]
+    (given,), (told,) = matches(legacy, candidate, inputs=True), matches(legacy, candidate)
+    assert (given.change, told.change) == ("dtype float64, expand", "dtype float32, squeeze")
+    (text,) = matches([Spec("x", "string", None)], [Spec("x", "float32", None)], inputs=True)
+    assert text.change == ""

@@ -21,10 +21,10 @@ from google.protobuf.message import DecodeError
 
 from stopgap.asking.answers import packed, unpacked
 from stopgap.comparison.pairs import Answer
-from stopgap.errors import DataError, PredictionError
-from stopgap.journal.tfrecord import Damage, TFRecordWriter, read_records
+from stopgap.errors import DataError, JournalError, PredictionError
+from stopgap.journal.tfrecord import TFRecordWriter, read_records
 
-__all__ = ["AnswersFile"]
+__all__ = ["AnswersFile", "answers_kept"]
 
 FORMAT = 1
 SYNC_EVERY_S = 1.0
@@ -112,7 +112,7 @@ class AnswersFile:
         return descriptor
 
     def _take_over(self, *, restart: bool) -> None:
-        belonged_to, whole_bytes, count = self._whole()
+        belonged_to, whole_bytes, count = whole_in(self.path)
         if belonged_to is not None:
             self.begun_anew = tuple(name for name, value in self.belongs_to.items() if belonged_to.get(name) != value)
         if restart or belonged_to is None or self.begun_anew:
@@ -129,19 +129,26 @@ class AnswersFile:
             os.truncate(self.path, size)
             self._writer.size = size
 
-    def _whole(self) -> tuple[dict[str, str] | None, int, int]:
-        """What the file belongs to, None where it does not say; where its last whole record ends; how many answers."""
-        belongs_to, end, count = None, 0, 0
-        with contextlib.suppress(Damage, *UNREADABLE):
-            for record in read_records(self.path):
-                if belongs_to is None:
-                    belongs_to = dict(json.loads(record.content))
-                elif unpacked(record.content)[0] != count:
-                    break
-                else:
-                    count += 1
-                end = record.end
-        return belongs_to, end, count
+
+def answers_kept(path: Path, belongs_to: Mapping[str, str]) -> int:
+    """How many cases are answered in a file that belongs to this, and is left as it is; 0 where there is none."""
+    belonged_to, _, count = whole_in(path)
+    return count if belonged_to == {"format": str(FORMAT), **belongs_to} else 0
+
+
+def whole_in(path: Path) -> tuple[dict[str, str] | None, int, int]:
+    """What a file belongs to, None where it does not say; where its last whole record ends; how many answers it has."""
+    belongs_to, end, count = None, 0, 0
+    with contextlib.suppress(JournalError, *UNREADABLE):
+        for record in read_records(path):
+            if belongs_to is None:
+                belongs_to = dict(json.loads(record.content))
+            elif unpacked(record.content)[0] != count:
+                break
+            else:
+                count += 1
+            end = record.end
+    return belongs_to, end, count
 
 
 # What a record that is none of ours makes its reader raise.

@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from typing import Optional, Protocol
 
 from stopgap.asking.answers_file import AnswersFile
@@ -23,7 +23,18 @@ from stopgap.comparison.pairs import Answer, Case, Pair
 from stopgap.errors import DataError, PredictionError
 from stopgap.progress import Progress, silent
 
-__all__ = ["AS_IT_IS", "AsItIs", "Manner", "Translation", "asked", "belongs_to", "candidate_first"]
+__all__ = [
+    "AS_IT_IS",
+    "AsItIs",
+    "Asking",
+    "Manner",
+    "Translation",
+    "asked",
+    "belongs_to",
+    "candidate_first",
+    "newly_asked",
+    "questions_of",
+]
 
 # What is asked ahead of the oldest case that is not answered, as a multiple of what is in flight.
 AHEAD = 4
@@ -137,7 +148,7 @@ def asked(
         return
     check_stateless(first[0], legacy, candidate, translation)
     warm_up(data, legacy, candidate, translation, manner)
-    for pair in newly_asked(first, questions, legacy, candidate, manner):
+    for pair in newly_asked(chain([first], questions), legacy, candidate, manner):
         answers.append(pair.legacy, pair.candidate)
         done += 1
         progress(PHASE, None if not total else min(1.0, done / total))
@@ -156,13 +167,12 @@ def questions_of(
         yield case, legacy.question(case), candidate.question(translation.for_candidate(case))
 
 
-def newly_asked(
-    first: Asking, others: Iterator[Asking], legacy: Side, candidate: Side, manner: Manner
-) -> Iterator[Pair]:
+def newly_asked(askings: Iterator[Asking], legacy: Side, candidate: Side, manner: Manner) -> Iterator[Pair]:
+    """What both say, in the order of the questions, several asked at once."""
     pool = ThreadPoolExecutor(manner.in_flight, thread_name_prefix="asking")
     begun: deque[Future[Pair]] = deque()
     try:
-        for asking in chain_of(first, others):
+        for asking in askings:
             begun.append(pool.submit(pair_of, asking, legacy, candidate, manner))
             if len(begun) >= AHEAD * manner.in_flight:
                 yield begun.popleft().result()
@@ -171,11 +181,6 @@ def newly_asked(
     finally:
         # Nobody waits for what is in flight: whoever closes the sides ends it.
         pool.shutdown(wait=False, cancel_futures=True)
-
-
-def chain_of(first: Asking, others: Iterator[Asking]) -> Iterator[Asking]:
-    yield first
-    yield from others
 
 
 def pair_of(asking: Asking, legacy: Side, candidate: Side, manner: Manner) -> Pair:

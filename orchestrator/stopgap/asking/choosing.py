@@ -27,7 +27,7 @@ from stopgap.printable import printable
 from stopgap.progress import Progress, silent
 from stopgap.store import Deployment, Store
 
-__all__ = ["CANDIDATE", "LEGACY", "open_side"]
+__all__ = ["CANDIDATE", "LEGACY", "identities", "is_recording", "open_side"]
 
 LEGACY, CANDIDATE = "legacy", "modern"
 # What a runtime says first of a model whose graph its TensorFlow does not know.
@@ -50,7 +50,7 @@ def open_side(
     Raises:
         StopgapError: Of the kind of what is wrong.
     """
-    if Path(source.target).is_file():
+    if is_recording(source):
         return recording(Path(source.target))
     target = target_of(source.target, source.name, store)
     if isinstance(target, Folder):
@@ -62,8 +62,34 @@ def open_side(
     return live(told, lambda: remote_identity(target), show_progress)
 
 
-def recording(file: Path) -> Side:
+def is_recording(source: Source) -> bool:
     """A file is never a model: those are folders."""
+    return Path(source.target).is_file()
+
+
+def identities(source: Source, store: Store, kind: str, progress: Progress = silent) -> tuple[Identity, ...]:
+    """What a model is that nobody opens: of a folder, by each TensorFlow that may be the one to serve it.
+
+    Args:
+        source: As for `open_side`, as all others are.
+
+    Raises:
+        StopgapError: It is not there.
+    """
+    target = target_of(source.target, source.name, store)
+    if isinstance(target, Running):
+        return (running_identity(store.deployment(target.name)),)
+    if isinstance(target, Remote):
+        return (remote_identity(target),)
+    folder = find_model(target.path).folder
+    digest = model_digest(contents_of(folder, read_files(folder), progress))
+    bundles = bundles_for(source.bundle, kind)
+    return tuple(
+        folder_identity(dataclasses.replace(source, bundle=bundle), target.path, digest, "") for bundle in bundles
+    )
+
+
+def recording(file: Path) -> Side:
     found = format_of(file)
     if found == NPZ:
         return RecordedOutputs(file)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from stopgap.api.opening import Source
-from stopgap.asking.answers_file import AnswersFile
+from stopgap.asking.answers_file import AnswersFile, answers_kept
 from stopgap.asking.asking import AS_IT_IS, Manner, Translation, asked, belongs_to
 from stopgap.asking.candidates import candidates_tried
 from stopgap.asking.choosing import CANDIDATE, LEGACY, open_side
@@ -19,6 +19,7 @@ from stopgap.asking.data.opening import open_data
 from stopgap.asking.data.reading import Data, Reading
 from stopgap.asking.noise import noise_pairs
 from stopgap.asking.noise_file import kept_noise
+from stopgap.asking.remembered import Known, Remembered, read_remembered, remembered_side, write_remembered
 from stopgap.asking.sides import Identity, Side
 from stopgap.client.signatures import choose
 from stopgap.comparison.closeness import Floor
@@ -27,7 +28,7 @@ from stopgap.errors import DataError
 from stopgap.progress import Progress, silent
 from stopgap.store import Store
 
-__all__ = ["Meeting", "Wanted", "meeting"]
+__all__ = ["Meeting", "Wanted", "meeting", "opened_sides"]
 
 FOLDER = "comparisons"
 NAME_LENGTH = 24  # of hexadecimal
@@ -64,6 +65,7 @@ class Meeting:
         legacy: What the legacy side is, as it was when this began.
         candidate: Likewise.
         answered: How many cases were answered before.
+        is_answered: Whether those are all.
         begun_anew: What has changed since last time, for which the answers of then were forgotten.
         candidates: How many were tried on these data, this one included: alpha is divided by it.
     """
@@ -73,23 +75,31 @@ class Meeting:
     legacy: Identity
     candidate: Identity
     answered: int
+    is_answered: bool
     begun_anew: tuple[str, ...]
     candidates: int
     _sides: tuple[Side, Side]
     _answers: AnswersFile
     _translation: Translation
     _noise_file: Path
+    _sides_file: Path
 
     def pairs(self, progress: Progress = silent) -> Iterator[Pair]:
         """All pairs from the first on; see `asked`, which may be broken off at any of them."""
-        return asked(
+        count = 0
+        for pair in asked(
             self.data,
             *self._sides,
             self._answers,
             self.wanted.manner,
             translation=self._translation,
             progress=progress,
-        )
+        ):
+            count += 1
+            yield pair
+        is_all = self.wanted.manner.most is None or count < self.wanted.manner.most
+        sides = [Known(side.identity(), side.signatures()) for side in self._sides]
+        write_remembered(self._sides_file, Remembered(sides[0], sides[1], count, is_all))
 
     def noise(self, most_rows: int = 256, progress: Progress = silent) -> Floor:
         """How far the legacy model is from itself, over the data's first rows; asked once, see `noise_pairs`."""
@@ -111,6 +121,20 @@ class Meeting:
 
 
 @contextmanager
+def opened_sides(
+    wanted: Wanted, *, show_progress: bool | None = None, progress: Progress = silent
+) -> Iterator[tuple[Side, Side, Data]]:
+    """Both sides and the data alone, for whoever keeps no answers; arguments and errors as for `meeting`."""
+    store = Store.default()
+    with ExitStack() as opened:
+        legacy = open_side(wanted.legacy, store, LEGACY, show_progress, progress)
+        opened.callback(legacy.close)
+        candidate = open_side(wanted.candidate, store, CANDIDATE, show_progress, progress)
+        opened.callback(candidate.close)
+        yield legacy, candidate, data_for(wanted, legacy, candidate, progress)
+
+
+@contextmanager
 def meeting(
     wanted: Wanted,
     translation: Translation = AS_IT_IS,
@@ -119,6 +143,8 @@ def meeting(
     progress: Progress = silent,
 ) -> Iterator[Meeting]:
     """Opens all of it, and closes it again: sandboxes that were started for this end with it.
+
+    Where all was answered before, and nothing has changed since, no sandbox is started.
 
     Args:
         wanted: What is compared.
@@ -131,15 +157,22 @@ def meeting(
     """
     store = Store.default()
     folder = store.folder / FOLDER
+    make_private(store.folder, folder)
     with ExitStack() as opened:
-        legacy = open_side(wanted.legacy, store, LEGACY, show_progress, progress)
-        opened.callback(legacy.close)
-        candidate = open_side(wanted.candidate, store, CANDIDATE, show_progress, progress)
-        opened.callback(candidate.close)
-        data = open_data(wanted.data, reading_of(wanted.reading, legacy, candidate), wanted.format_, progress)
-        belonging = belongs_to(data, legacy, candidate, wanted.manner, translation)
-        make_private(store.folder, folder)
-        answers = opened.enter_context(AnswersFile(folder / file_name(wanted), belonging, restart=wanted.restart))
+        known = None if wanted.restart else finished_before(wanted, translation, store, folder, progress)
+        sides = known or opened.enter_context(opened_sides(wanted, show_progress=show_progress, progress=progress))
+        for side in known[:2] if known else ():
+            opened.callback(side.close)
+        yield opened.enter_context(met(wanted, translation, folder, sides, is_answered=known is not None))
+
+
+@contextmanager
+def met(
+    wanted: Wanted, translation: Translation, folder: Path, sides: tuple[Side, Side, Data], *, is_answered: bool
+) -> Iterator[Meeting]:
+    legacy, candidate, data = sides
+    belonging = belongs_to(data, legacy, candidate, wanted.manner, translation)
+    with AnswersFile(folder / file_name(wanted), belonging, restart=wanted.restart) as answers:
         last = candidate.identity()
         yield Meeting(
             wanted,
@@ -147,13 +180,42 @@ def meeting(
             legacy.identity(),
             last,
             answers.count,
+            is_answered,
             answers.begun_anew,
             candidates_tried(folder, data.digest, last.digest or last.state),
             (legacy, candidate),
             answers,
             translation,
             folder / f"{file_name(wanted)}.noise",
+            folder / f"{file_name(wanted)}.sides",
         )
+
+
+def finished_before(
+    wanted: Wanted, translation: Translation, store: Store, folder: Path, progress: Progress
+) -> tuple[Side, Side, Data] | None:
+    """Sides that are not started, where all that is wanted was answered before; None where something is to be asked."""
+    remembered = read_remembered(folder / f"{file_name(wanted)}.sides")
+    if remembered is None:
+        return None
+    legacy = remembered_side(remembered.legacy, wanted.legacy, store, LEGACY, progress)
+    candidate = legacy and remembered_side(remembered.candidate, wanted.candidate, store, CANDIDATE, progress)
+    if legacy is None or candidate is None:
+        if legacy is not None:
+            legacy.close()
+        return None
+    data = data_for(wanted, legacy, candidate, progress)
+    belonging = belongs_to(data, legacy, candidate, wanted.manner, translation)
+    answered = answers_kept(folder / file_name(wanted), belonging)
+    if remembered.leaves_nothing(answered, wanted.manner.most):
+        return legacy, candidate, data
+    legacy.close()
+    candidate.close()
+    return None
+
+
+def data_for(wanted: Wanted, legacy: Side, candidate: Side, progress: Progress) -> Data:
+    return open_data(wanted.data, reading_of(wanted.reading, legacy, candidate), wanted.format_, progress)
 
 
 def reading_of(reading: Reading, legacy: Side, candidate: Side) -> Reading:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -18,15 +19,20 @@ from stopgap.asking.data.opening import FORMATS
 from stopgap.asking.data.reading import Reading
 from stopgap.asking.data.tf_examples import AUTO as AS_IT_BEGINS
 from stopgap.asking.data.tf_examples import PARSED, SERIALISED
-from stopgap.asking.meeting import Meeting, Wanted, meeting
+from stopgap.asking.finding import SAMPLE, proposed
+from stopgap.asking.meeting import Meeting, Wanted, meeting, opened_sides
 from stopgap.asking.sides import Identity
 from stopgap.asking.translation import MapTranslation
 from stopgap.cli.arguments import timeout
 from stopgap.cli.output import Reporter, print_json, print_table, reporter
+from stopgap.cli.self_test_table import self_test_object, show_self_test
 from stopgap.client.signatures import DEFAULT_SIGNATURE
+from stopgap.comparison.hints import hints
 from stopgap.comparison.judge import Judge
 from stopgap.comparison.plan import CONVERSION, RETRAINED, Condition, Plan, read_plan
 from stopgap.comparison.result import Finding, Result
+from stopgap.comparison.self_test import DRAWS, self_test
+from stopgap.comparison.units import first_of_each
 from stopgap.engines.choice import AUTO, CHOICES
 from stopgap.errors import StopgapError
 from stopgap.printable import printable
@@ -86,8 +92,25 @@ MEASURES: Final = {CONVERSION: "close", RETRAINED: "top_1"}
 @click.option("--candidate-bundle", default="", metavar="NAME", help="Likewise.")
 @click.option("--engine", type=click.Choice(CHOICES), default=AUTO, show_default=True, help="What contains a folder.")
 @click.option("--restart", is_flag=True, help="Ask everything anew.")
+@click.option(
+    "--find-map", is_flag=True, help="Propose the plan's [map] from a sample, as TOML, in place of comparing."
+)
+@click.option("--sample", type=click.IntRange(min=1), default=SAMPLE, show_default=True, metavar="N",
+    help="With --find-map: how many requests are asked.",
+)  # fmt: skip
+@click.option("--self-test", is_flag=True,
+    help="Say which damage to the legacy model's own answers the margins notice, in place of a verdict.",
+)  # fmt: skip
+@click.option("--draws", type=click.IntRange(min=10), default=DRAWS, show_default=True, metavar="N",
+    help="With --self-test: how often each damage is judged.",
+)  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
-@click.option("--out", type=click.Path(path_type=Path), metavar="FILE", help="Write the result as JSON to a file.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Write the result to a file, as JSON; with --find-map as TOML.",
+)
 @click.pass_context
 def compare(context: click.Context, /, **options: Any) -> None:
     """Whether CANDIDATE can take the place of LEGACY.
@@ -99,23 +122,64 @@ def compare(context: click.Context, /, **options: Any) -> None:
 
     Ctrl-C loses nothing: the same command goes on where it ended.
 
-    Exit codes: 0 PASS, 3 FAIL, 4 INCONCLUSIVE, 1 an error, 2 wrong usage.
+    Exit codes: 0 PASS, 3 FAIL, 4 INCONCLUSIVE, 1 an error, 2 wrong usage; 0 with --find-map and --self-test.
     """
-    plan = plan_of(options)
+    if options["find_map"] and options["self_test"]:
+        raise click.UsageError("Leave one of --find-map and --self-test out.")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", SunsetWarning)  # what is compared is on its way out
-        with meeting(wanted_in(options, plan), MapTranslation(plan.mapping)) as met, reporter() as report:
-            tell(met, report)
-            plan = replace(plan, candidates=max(plan.candidates, met.candidates))
-            result = judged(met, plan, options["noise_rows"], report)
-    written = as_object(met, result)
-    if options["out"] is not None:
-        write(options["out"], written)
+        if options["find_map"]:
+            find_map(options)
+        elif options["self_test"]:
+            try_margins(options)
+        else:
+            context.exit(EXIT_CODES[judge(options)])
+
+
+def judge(options: dict[str, Any]) -> str:
+    """The comparison itself; gives its outcome."""
+    plan = plan_of(options)
+    with meeting(wanted_in(options, plan), MapTranslation(plan.mapping)) as met, reporter() as report:
+        tell(met, report)
+        plan = replace(plan, candidates=max(plan.candidates, met.candidates))
+        result = judged(met, plan, options["noise_rows"], report)
+    result = replace(result, notices=(*result.notices, *hints(result)))
+    give(options, as_object(met, result), lambda: show(met, result))
+    return result.outcome
+
+
+def find_map(options: dict[str, Any]) -> None:
+    """Keeps nothing, and needs no plan; of one, what it says of the data is read, and its map left aside."""
+    plan = Plan(CONVERSION) if options["plan_file"] is None else read_plan(options["plan_file"])
+    wanted = wanted_in(options, plan)
+    with opened_sides(wanted) as (legacy, candidate, data), reporter() as report:
+        found = proposed(data, legacy, candidate, wanted.manner, sample=options["sample"], progress=report.progress)
+    text = found.toml()
+    if options["out"] is not None and not options["as_json"]:
+        write(options["out"], text)
+    give(options, found.as_json(), lambda: click.echo(text, nl=False))
+
+
+def try_margins(options: dict[str, Any]) -> None:
+    """Over the same answers as the comparison, which then are kept for it."""
+    plan = plan_of(options)
+    with meeting(wanted_in(options, plan), MapTranslation(plan.mapping)) as met, reporter() as report:
+        tell(met, report)
+        plan = replace(plan, candidates=max(plan.candidates, met.candidates))
+        floor = floor_of(met, plan, options["noise_rows"], report)
+        pairs = list(first_of_each(met.pairs(report.progress)))
+        found = self_test(plan, pairs, floor, whole_file=True, draws=options["draws"], progress=report.progress)
+    give(options, {**self_test_object(found), **bound_to(met)}, lambda: show_self_test(found))
+
+
+def give(options: dict[str, Any], written: dict[str, Any], show: Callable[[], None]) -> None:
+    """As JSON or for a person, and into a file, where one is wanted."""
+    if options["out"] is not None and (options["as_json"] or not options["find_map"]):
+        write(options["out"], json.dumps(written, indent=2, allow_nan=False) + "\n")
     if options["as_json"]:
         print_json(written)
     else:
-        show(met, result)
-    context.exit(EXIT_CODES[result.outcome])
+        show()
 
 
 def plan_of(options: dict[str, Any]) -> Plan:
@@ -160,14 +224,20 @@ def tell(met: Meeting, report: Reporter) -> None:
     """What deserves a line before it begins."""
     if met.begun_anew:
         report.say(f"Begun anew, since this has changed: {', '.join(met.begun_anew)}.")
+    elif met.answered and met.is_answered:
+        report.say(f"{met.answered} requests were answered before: nobody is asked.")
     elif met.answered:
         report.say(f"{met.answered} requests were answered before: it goes on with the next.")
     if met.candidates > 1:
         report.say(f"{met.candidates} candidates were tried on these data: alpha is divided by that.")
 
 
+def floor_of(met: Meeting, plan: Plan, noise_rows: int, report: Reporter) -> Mapping[str, float]:
+    return met.noise(noise_rows, report.progress).largest if plan.mode == CONVERSION and noise_rows else {}
+
+
 def judged(met: Meeting, plan: Plan, noise_rows: int, report: Reporter) -> Result:
-    floor = met.noise(noise_rows, report.progress).largest if plan.mode == CONVERSION and noise_rows else {}
+    floor = floor_of(met, plan, noise_rows, report)
     judge = Judge(plan, floor, whole_file=True)
     for pair in met.pairs(report.progress):
         judge.add(pair)
@@ -175,8 +245,12 @@ def judged(met: Meeting, plan: Plan, noise_rows: int, report: Reporter) -> Resul
 
 
 def as_object(met: Meeting, result: Result) -> dict[str, Any]:
+    return {**result.as_json(), **bound_to(met)}
+
+
+def bound_to(met: Meeting) -> dict[str, Any]:
+    """What a result is of."""
     return {
-        **result.as_json(),
         "legacy": side_object(met.legacy),
         "candidate": side_object(met.candidate),
         "data": {"file": str(met.data.file), "format": met.data.format, "sha256": met.data.digest},
@@ -187,9 +261,9 @@ def side_object(identity: Identity) -> dict[str, Any]:
     return {"told": identity.told, "digest": identity.pin}
 
 
-def write(file: Path, written: dict[str, Any]) -> None:
+def write(file: Path, text: str) -> None:
     try:
-        file.write_text(json.dumps(written, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+        file.write_text(text, encoding="utf-8")
     except OSError as error:
         raise StopgapError(f"The result cannot be written to {file}: {error.strerror}.") from error
 
@@ -201,7 +275,7 @@ def show(met: Meeting, result: Result) -> None:
         [row_of(finding) for finding in result.conditions],
     )
     click.echo(f"{result.requests} requests, {result.units} units; answered: {counts(result.parity)}")
-    for name, latency in result.latency.items():
+    for name, latency in ((name, latency) for name, latency in result.latency.items() if latency.count):
         click.echo(f"latency of {name}: median {latency.q50 * 1000:.2f} ms, 99 % {latency.q99 * 1000:.2f} ms")
     for name, identity in (("legacy", met.legacy), ("candidate", met.candidate)):
         click.echo(printable(f"{name}: {identity.told} ({identity.pin})"))

@@ -25,6 +25,7 @@ COMMANDS = (
     "serve",
     "predict",
     "compare",
+    "replay",
     "status",
     "logs",
     "incidents",

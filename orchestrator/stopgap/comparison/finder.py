@@ -24,6 +24,7 @@ LEAST_SURE = 0.35
 SAME_NAME, SAME_DTYPE, SAME_SHAPE = 0.5, 0.2, 0.3
 MOST_CLASSES = 2000
 FEWEST_ROWS = 20
+TEXT = "string"
 
 
 @dataclass(frozen=True)
@@ -46,13 +47,20 @@ class Match:
     Attributes:
         candidate: Empty where nothing is like it.
         sure: From 0 to 1: how much of name, dtype and shape is alike.
-        change: What the map has to do besides renaming: `squeeze`, `expand`, a dtype.
+        dtype: What the map has to make of it: of an output the legacy model's, of an input the candidate's.
+        shape: Likewise: `squeeze` or `expand`.
     """
 
     legacy: str
     candidate: str
     sure: float
-    change: str = ""
+    dtype: str = ""
+    shape: str = ""
+
+    @property
+    def change(self) -> str:
+        """What the map has to do besides renaming, in words."""
+        return ", ".join(filter(None, (f"dtype {self.dtype}" if self.dtype else "", self.shape)))
 
 
 @dataclass(frozen=True)
@@ -81,8 +89,12 @@ class ClassOrder:
         return f"The class order differs: this permutation gives {self.after:.1%} instead of {self.before:.1%}."
 
 
-def matches(legacy: Sequence[Spec], candidate: Sequence[Spec]) -> tuple[Match, ...]:
-    """For each of the legacy model's, the most alike first; each of the candidate's is given away once."""
+def matches(legacy: Sequence[Spec], candidate: Sequence[Spec], *, inputs: bool = False) -> tuple[Match, ...]:
+    """For each of the legacy model's, the most alike first; each of the candidate's is given away once.
+
+    Args:
+        inputs: They are inputs: a map makes the candidate's of the legacy model's, and not the reverse.
+    """
     scored = sorted(
         ((likeness(one, other), i, j) for i, one in enumerate(legacy) for j, other in enumerate(candidate)),
         key=lambda each: (-each[0], each[1], each[2]),
@@ -93,7 +105,9 @@ def matches(legacy: Sequence[Spec], candidate: Sequence[Spec]) -> tuple[Match, .
         # A single one on either side leaves no choice.
         if i in found or j in given or (score < LEAST_SURE and len(legacy) * len(candidate) > 1):
             continue
-        found[i] = Match(legacy[i].name, candidate[j].name, score, change_between(legacy[i], candidate[j]))
+        wanted, given_is = (candidate[j], legacy[i]) if inputs else (legacy[i], candidate[j])
+        change = (dtype_for(wanted, given_is), shape_for(wanted, given_is))
+        found[i] = Match(legacy[i].name, candidate[j].name, score, *change)
         given.add(j)
     return tuple(found.get(i, Match(spec.name, "", 0.0)) for i, spec in enumerate(legacy))
 
@@ -125,16 +139,18 @@ def squeezed(shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
     return (*shape[:1], *(size for size in shape[1:] if size != 1))
 
 
-def change_between(one: Spec, other: Spec) -> str:
-    changes = []
-    if one.dtype != other.dtype:
-        changes.append(f"dtype {one.dtype}")
-    if one.shape is not None and other.shape is not None and squeezed(one.shape) == squeezed(other.shape):
-        if len(one.shape) < len(other.shape):
-            changes.append("squeeze")
-        elif len(one.shape) > len(other.shape):
-            changes.append("expand")
-    return ", ".join(changes)
+def dtype_for(wanted: Spec, given: Spec) -> str:
+    """Empty where nothing is to be done, or nothing can be: no text becomes a number."""
+    return "" if wanted.dtype == given.dtype or TEXT in (wanted.dtype, given.dtype) else wanted.dtype
+
+
+def shape_for(wanted: Spec, given: Spec) -> str:
+    if wanted.shape is None or given.shape is None or squeezed(wanted.shape) != squeezed(given.shape):
+        return ""
+    # All ones go, or one comes to the end: nothing else is offered.
+    if len(wanted.shape) < len(given.shape) and wanted.shape == squeezed(wanted.shape):
+        return "squeeze"
+    return "expand" if (*given.shape, 1) == wanted.shape else ""
 
 
 def class_order(legacy: Sequence[Answer], candidate: Sequence[Answer], output: str) -> ClassOrder | None:

@@ -19,7 +19,7 @@ from stopgap.comparison.sets import Boxes, Points
 from stopgap.comparison.sight import Measure
 from stopgap.errors import ComparisonError
 
-__all__ = ["MEASURES", "WITHOUT_OUTPUT", "made"]
+__all__ = ["MEASURES", "WITHOUT_OUTPUT", "made", "taken"]
 
 MEASURES: Mapping[str, Callable[..., Measure]] = {
     "close": Close,
@@ -88,6 +88,7 @@ def check_options(name: str, kind: Callable[..., Any], options: Mapping[str, Any
 
 
 def taken(kind: Callable[..., Any]) -> str:
+    """Its options and their types, in words."""
     words = [
         f"{each} ({str(parameter.annotation).replace('Optional[', '').rstrip(']')})"
         for each, parameter in inspect.signature(kind).parameters.items()

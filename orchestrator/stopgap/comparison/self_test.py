@@ -6,7 +6,7 @@ Damage that nobody notices with these data at this many units is told as "not co
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,13 +17,16 @@ from stopgap.comparison.pairs import Answer, Pair
 from stopgap.comparison.plan import MEAN, Condition, Plan
 from stopgap.comparison.sight import Evidence, sight_of
 from stopgap.comparison.values import Floats, as_array, numbers
+from stopgap.progress import Progress, silent
 from stopgap.verdict import Bets, agreement
 
-__all__ = ["Damage", "Detection", "SelfTest", "self_test"]
+__all__ = ["DETECTED", "DRAWS", "Damage", "Detection", "SelfTest", "self_test"]
 
 DETECTED = 0.9  # of the draws
+PHASE = "damaging the legacy model's answers"
 SIZES = (0.01, 0.03, 0.1, 0.3, 1.0)  # of an output's own standard deviation
 MULTIPLES = (0.5, 1.0, 2.0, 4.0)  # of the share that the margin leaves
+DRAWS = 40
 UNKNOWN, EXCLUDED = math.inf, -math.inf
 
 Damaging = Callable[[Pair, np.random.Generator], Answer]
@@ -92,22 +95,27 @@ def self_test(
     floor: Mapping[str, float] | None = None,
     *,
     whole_file: bool = False,
-    draws: int = 40,
+    draws: int = DRAWS,
     seed: int = 0,
     further: Mapping[str, Damaging] | None = None,
+    progress: Progress = silent,
 ) -> SelfTest:
     """Judges damaged answers in so many draws of the units, with replacement.
 
     Args:
         pairs: Distinct units; only the legacy model's answers are used.
         further: Damage of one's own by its kind: the answers under stale preprocessing, say.
+        progress: Told how much is tried.
     """
     random = np.random.default_rng(seed)
     alone = [replace(pair, candidate=pair.legacy) for pair in pairs if pair.legacy.outputs is not None]
     bench = Bench(plan, alone, floor or {}, plan.terms(whole_file=whole_file), draws)
     intact = bench.tried(Damage("none", 0.0, lambda pair, _: pair.legacy), random)
     mine = [Damage(kind, 1.0, harm) for kind, harm in (further or {}).items()]
-    detections = tuple(bench.tried(damage, random) for damage in (*damages(plan, alone), *mine))
+    tried = [*damages(plan, alone), *mine]
+    detections = tuple(
+        bench.tried(damage, random) for damage in told(tried, lambda done: progress(PHASE, done / len(tried)))
+    )
     kinds = list(dict.fromkeys(each.kind for each in detections))
     smallest = {
         kind: min(each.size for each in detections if each.kind == kind and each.detected)
@@ -117,6 +125,12 @@ def self_test(
     unseen = [kind for kind in kinds if all(each.passed >= DETECTED for each in detections if each.kind == kind)]
     undecided = tuple(kind for kind in kinds if kind not in smallest and kind not in unseen)
     return SelfTest(len(alone), draws, intact, detections, smallest, undecided, tuple(unseen))
+
+
+def told(damages: Sequence[Damage], done: Callable[[int], None]) -> Iterator[Damage]:
+    for number, damage in enumerate(damages):
+        done(number)
+        yield damage
 
 
 class Bench:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from array import array
+from collections.abc import Iterable, Iterator
 
-from stopgap.comparison.pairs import Case
+from stopgap.comparison.pairs import Case, Pair
 from stopgap.comparison.values import as_array, text
 
-__all__ = ["Units", "unit_of"]
+__all__ = ["Units", "first_of_each", "unit_of"]
 
 DIGEST_BYTES = 8  # two of ten million units share one with a probability of 3 in a million; one is then not counted
 MOST_UNITS = 1 << 24
@@ -83,3 +84,9 @@ class Units:
         while table[place] and table[place] != unit:
             place = (place + 1) & mask
         return place
+
+
+def first_of_each(pairs: Iterable[Pair]) -> Iterator[Pair]:
+    """Without those that repeat a unit."""
+    units = Units()
+    return (pair for pair in pairs if units.add(unit_of(pair.case)))

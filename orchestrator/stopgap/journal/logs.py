@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,7 @@ from stopgap_protos.unfolding import unfolded_bytes
 from stopgap.errors import JournalError
 from stopgap.journal.tfrecord import Damage, Record, read_records
 
-__all__ = ["OneAnswer", "kind_of", "model_spec_of", "new_log", "one_answer", "parsed", "read_logs"]
+__all__ = ["OneAnswer", "digest_of", "kind_of", "model_spec_of", "new_log", "one_answer", "parsed", "read_logs"]
 
 # By kind of request: the field of a PredictionLog that holds it, and what stands in that.
 FIELDS: dict[type[Message], tuple[str, type[Message]]] = {
@@ -95,6 +96,16 @@ def one_answer(log: PredictionLog) -> OneAnswer | None:
         return None
     within: OneAnswer = getattr(log, kind)
     return within
+
+
+def digest_of(message: Message) -> str:
+    """SHA-256 of a message without the model that it names, so that two models' answers can be the same."""
+    nameless = type(message)()
+    nameless.CopyFrom(message)
+    for field in message.DESCRIPTOR.fields:
+        if field.name == "model_spec":
+            nameless.ClearField(field.name)
+    return hashlib.sha256(nameless.SerializeToString(deterministic=True)).hexdigest()
 
 
 def parsed(content: bytes) -> PredictionLog:

@@ -10,12 +10,12 @@ from typing import Optional
 from stopgap_protos.prediction_log_pb2 import PredictionLog
 
 from stopgap.errors import JournalError
-from stopgap.journal.index import IndexLine
-from stopgap.journal.logs import parsed
+from stopgap.journal.index import AnswerLine, IndexLine
+from stopgap.journal.logs import digest_of, kind_of, one_answer, parsed, read_logs
 from stopgap.journal.segments import Folder, Removed, Segment
 from stopgap.journal.tfrecord import Damage, read_records
 
-__all__ = ["Entry", "Journal"]
+__all__ = ["Entry", "Journal", "entries_in"]
 
 
 @dataclass(frozen=True)
@@ -57,6 +57,35 @@ class Journal:
     def removed(self) -> list[Removed]:
         """The segments that are gone, and why."""
         return self._folder.removed()
+
+
+def entries_in(recording: Path) -> Iterator[Entry]:
+    """Of a journal's folder, or of a file of PredictionLogs: what an index would say is taken from the logs.
+
+    There a request is known to have been answered by its answer alone, and when it came by the second.
+
+    Raises:
+        Damage: Something in it is not as it was written.
+        JournalError: It cannot be read at all.
+    """
+    if recording.is_dir():
+        yield from Journal(recording).entries()
+        return
+    for number, found in enumerate(read_logs(recording)):
+        within = one_answer(found.log)
+        answered = within is not None and within.HasField("response")
+        yield Entry(
+            IndexLine(
+                id=str(number),
+                offset=found.record.offset,
+                end=found.record.end,
+                arrived_s=float(found.log.log_metadata.timestamp_secs),
+                kind=kind_of(found.log),
+                digest="" if within is None else digest_of(within.request),
+                legacy=AnswerLine("OK" if answered else "UNKNOWN"),
+            ),
+            found.log,
+        )
 
 
 def entries_of(segment: Segment) -> Iterator[Entry]:

@@ -7,7 +7,6 @@ written. A machine that loses its power loses what came after the last `sync`, w
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import os
 import threading
 import time
@@ -21,7 +20,7 @@ from google.protobuf.message import Message
 
 from stopgap.errors import JournalError
 from stopgap.journal.index import AnswerLine, IndexLine
-from stopgap.journal.logs import kind_of, new_log, one_answer
+from stopgap.journal.logs import digest_of, kind_of, new_log, one_answer
 from stopgap.journal.redaction import Redaction, Rule
 from stopgap.journal.segments import AGE, QUOTA, Folder, Removed, Segment, private, write_all
 from stopgap.journal.tfrecord import TFRecordWriter
@@ -351,13 +350,3 @@ def taken(folder: Folder) -> int:
 def answer_line(reply: Reply, response: Message | None) -> AnswerLine:
     """Of a response as it is recorded."""
     return AnswerLine(reply.status, reply.latency_s, "" if response is None else digest_of(response))
-
-
-def digest_of(message: Message) -> str:
-    """SHA-256 of a message without the model that it names, so that two models' answers can be the same."""
-    nameless = type(message)()
-    nameless.CopyFrom(message)
-    for field in message.DESCRIPTOR.fields:
-        if field.name == "model_spec":
-            nameless.ClearField(field.name)
-    return hashlib.sha256(nameless.SerializeToString(deterministic=True)).hexdigest()

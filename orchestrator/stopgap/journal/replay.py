@@ -140,6 +140,7 @@ def replay(
     late_after_s: float = LATE_AFTER_S,
     seed: int = 0,
     on_answer: Callable[[Replayed[Request]], None] = lambda replayed: None,  # noqa: ARG005
+    on_drop: Callable[[int, Request], None] = lambda number, request: None,  # noqa: ARG005
 ) -> ReplayReport:
     """Asks each request of all sides, one side after the other in an order that is drawn for each.
 
@@ -156,13 +157,21 @@ def replay(
         seed: Of the order of the sides.
         on_answer: Called in the caller's own thread between two requests, for each that all sides have come back from,
             in no order. While it works nothing is asked: what it makes late is counted so.
+        on_drop: Called there too, with the number of each that is dropped.
 
     Raises:
         JournalError: There is no side, or a number cannot be.
     """
     if not sides or most_in_flight < 1 or not timeout_s > 0:
         raise JournalError("A replay takes at least one side, one request in flight, and a deadline above 0.")
-    return _Replay(sides, timeout_s, most_in_flight, late_after_s, on_answer).run(requests, pace, random.Random(seed))  # noqa: S311
+    asking = _Replay(sides, timeout_s, most_in_flight, late_after_s, _Listener(on_answer, on_drop))
+    return asking.run(requests, pace, random.Random(seed))  # noqa: S311 - an order, and no secret
+
+
+@dataclass(frozen=True)
+class _Listener:
+    on_answer: Callable[[Replayed[Any]], None]
+    on_drop: Callable[[int, Any], None]
 
 
 class _Replay:
@@ -172,9 +181,9 @@ class _Replay:
         timeout_s: float,
         most_in_flight: int,
         late_after_s: float,
-        on_answer: Callable[[Replayed[Any]], None],
+        listener: _Listener,
     ) -> None:
-        self._sides, self._timeout_s, self._late_after_s, self._on_answer = sides, timeout_s, late_after_s, on_answer
+        self._sides, self._timeout_s, self._late_after_s, self._listener = sides, timeout_s, late_after_s, listener
         self._most_in_flight = most_in_flight
         self._free = threading.Semaphore(most_in_flight)
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
@@ -211,6 +220,7 @@ class _Replay:
                 asked += 1
             else:
                 self._report.dropped += 1
+                self._listener.on_drop(number, request)
         return asked
 
     def _listen_until(self, time_s: float) -> bool:
@@ -228,7 +238,7 @@ class _Replay:
         self._report.late += replayed.late_s > self._late_after_s
         self._report.overdue += any(side.latency_s > self._timeout_s for side in sides)
         self._report.failed += any(side.error is not None for side in sides)
-        self._on_answer(replayed)
+        self._listener.on_answer(replayed)
 
     def _work(self) -> None:
         while (job := self._jobs.get()) is not None:

@@ -15,14 +15,19 @@ from stopgap.journal.redaction import ZERO
 from stopgap.journal.segments import write_whole
 from stopgap.journal.tfrecord import framed
 
-__all__ = ["MOST_RECORDS", "WARM_UP_FILE", "write_warm_up"]
+__all__ = ["MOST_RECORDS", "WARM_UP_FILE", "warm_up_file", "write_warm_up"]
 
 # tensorflow/serving, `servables/tensorflow/saved_model_warmup_util.h`: kRequestsFileName, and the most that it takes.
 WARM_UP_FILE = Path("assets.extra") / "tf_serving_warmup_requests"
 MOST_RECORDS = 1000
 
 
-def write_warm_up(entries: Iterable[Entry], model: Path, most: int = MOST_RECORDS, seed: int = 0) -> int:
+def warm_up_file(given: Path) -> Path:
+    """The file itself, or of a SavedModel's folder where TF Serving looks for it in there."""
+    return given / WARM_UP_FILE if given.is_dir() else given
+
+
+def write_warm_up(entries: Iterable[Entry], given: Path, most: int = MOST_RECORDS, seed: int = 0) -> int:
     """Draws from recorded requests those that a model is to be warmed with, each distinct one with the same chance.
 
     A request that failed is left out: TF Serving does not serve a model whose warm-up fails. So is one of which
@@ -30,7 +35,7 @@ def write_warm_up(entries: Iterable[Entry], model: Path, most: int = MOST_RECORD
 
     Args:
         entries: Read through once; no more than `most` are held.
-        model: The folder of a SavedModel; the file is written into it, over one that is there.
+        given: The folder of a SavedModel, into which the file is written, or the file; over one that is there.
         most: From 1 to 1000.
         seed: The same draws the same.
 
@@ -47,7 +52,7 @@ def write_warm_up(entries: Iterable[Entry], model: Path, most: int = MOST_RECORD
         raise JournalError(
             "None of the recorded requests can warm a model: they failed, or something was dropped or hashed in them."
         )
-    file = model / WARM_UP_FILE
+    file = warm_up_file(given)
     try:
         file.parent.mkdir(exist_ok=True)
         write_whole(file, b"".join(framed(log.SerializeToString(deterministic=True)) for log in drawn))

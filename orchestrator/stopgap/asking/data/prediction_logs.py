@@ -27,7 +27,7 @@ from stopgap.comparison.pairs import Answer, Case, Failure, Tensors
 from stopgap.errors import DataError, JournalError, PredictionError
 from stopgap.journal.logs import kind_of, one_answer, read_logs
 
-__all__ = ["logged_answers", "logged_cases"]
+__all__ = ["entry_case", "logged_answers", "logged_cases"]
 
 PREDICT, CLASSIFY, REGRESS = "predict_log", "classify_log", "regress_log"
 ASKABLE = {PREDICT, CLASSIFY, REGRESS}
@@ -69,19 +69,32 @@ def logged_answers(file: Path) -> Iterator[Answer]:
             yield Answer(outputs)
 
 
+def entry_case(number: int, log: PredictionLog, reading: Reading, place: str) -> Case:
+    """One recorded request, as `logged_cases` gives it.
+
+    Raises:
+        DataError: It is of a kind that nobody can ask.
+    """
+    return log_case(number, askable(log, place), reading)
+
+
 def logs_in(file: Path) -> Iterator[Logged]:
     try:
         for number, found in enumerate(read_logs(file)):
-            kind, place = kind_of(found.log), f"{file}, record {number} (at byte {found.record.offset})"
-            if kind not in ASKABLE:
-                what = kind.replace("_log", "").replace("_", " ") or "nothing"
-                raise DataError(
-                    f"{place} is a log of {what}, which is not asked.",
-                    "Take out what is neither predict, classify nor regress.",
-                )
-            yield Logged(found.log, kind, place)
+            yield askable(found.log, f"{file}, record {number} (at byte {found.record.offset})")
     except JournalError as error:
         raise DataError(error.problem, error.remedy) from error
+
+
+def askable(log: PredictionLog, place: str) -> Logged:
+    kind = kind_of(log)
+    if kind not in ASKABLE:
+        what = kind.replace("_log", "").replace("_", " ") or "nothing"
+        raise DataError(
+            f"{place} is a log of {what}, which is not asked.",
+            "Take out what is neither predict, classify nor regress.",
+        )
+    return Logged(log, kind, place)
 
 
 def log_case(number: int, logged: Logged, reading: Reading) -> Case:
