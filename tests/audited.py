@@ -47,12 +47,13 @@ class Audited:
 
 @contextmanager
 def audited(engine: Engine, state: Path, *, isolation: str = "", kept: bool = True) -> Iterator[Audited]:
-    """Whatever happens, it is gone afterwards."""
+    """Whatever happens, it is gone afterwards. Behind another wall it has another name: tests may run side by side."""
     store = Store(state)
+    name = f"{NAME}-in-{isolation}" if isolation else NAME
     model = find_model(ZOO / "stn_affine_resampler", engine.limits().reader)
     image = engine.prepare("legacy", bundles.ensure(BUNDLE), lambda _: None, silent)
-    sockets = store.make_sandbox_folder(ADDRESS.grpc_port, NAME)
-    spec = SandboxSpec(NAME, image, state, model, sockets, LIMITS, Timeouts(), ("serve",), (), max_message_mib=16)
+    sockets = store.make_sandbox_folder(ADDRESS.grpc_port, name)
+    spec = SandboxSpec(name, image, state, model, sockets, LIMITS, Timeouts(), ("serve",), (), max_message_mib=16)
     spec = replace(spec, isolation=engine.isolated(isolation))
     try:
         engine.start(spec)
@@ -60,7 +61,7 @@ def audited(engine: Engine, state: Path, *, isolation: str = "", kept: bool = Tr
         if kept:
             engine.keep(spec.container)
         deployment = Deployment(
-            name=NAME,
+            name=name,
             model=model.folder,
             version=model.version,
             bundle=BUNDLE,

@@ -33,12 +33,12 @@ OF_THE_FILTER = {
     *("sockets", "signals", "processes", "programs", "tmp", "programs_in_memory", "socket_folder"),
 }
 UNFILTERED = """
+import runpy
 import sys
 sys.path.insert(0, "/opt/stopgap/app")
 from stopgap_runtime import kernel
 kernel.{function} = lambda *_: None
-from stopgap_runtime.__main__ import main
-sys.exit(main())
+runpy.run_path("/opt/stopgap/app", run_name="__main__")
 """
 
 
