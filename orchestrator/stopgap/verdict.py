@@ -24,6 +24,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from stopgap.errors import VerdictError
+from stopgap.forecast import Histogram, moments, units_until
 
 __all__ = ["Agreement", "Bounded", "Verdict", "agreement", "bounded", "paired_loss", "whole_file"]
 
@@ -35,7 +36,6 @@ DISTANCES = np.geomspace(2e-3, 1.0, 14)
 GRID = 257  # candidates for a mean, from one end of its range to the other, between which an interval is told
 BISECTIONS = 50
 UNITS_A_LOGARITHM = 8  # multiplied before it is taken, which is the dear part; their product stays well within a float
-NORMAL_90 = 1.2816
 
 Floats = NDArray[np.float64]
 
@@ -197,13 +197,11 @@ class Agreement:
         if share < margin:
             share, margin = 1 - share, 1 - margin
         better = margin + (1 - margin) * DISTANCES
-        with np.errstate(divide="ignore", invalid="ignore"):
-            gains = np.log(better / margin)
-            losses = np.log1p(-better) - math.log1p(-margin) if share < 1 else np.zeros_like(better)
-        growth = np.nan_to_num(share * gains + (1 - share) * losses, nan=-np.inf)
-        best = int(np.argmax(growth))
-        spread = math.sqrt(share * (1 - share)) * abs(gains[best] - losses[best]) if share < 1 else 0.0
-        return units_until(self._threshold + math.log(len(DISTANCES)), growth[best], spread)
+        with np.errstate(divide="ignore"):
+            logs = np.stack([np.log(better / margin), np.log1p(-better) - math.log1p(-margin)], axis=1)
+        if share == 1:
+            return units_until(self._threshold, logs[:, 0], np.zeros(len(logs)))
+        return units_until(self._threshold, *moments(logs, np.array([share, 1 - share])))
 
 
 class Bounded:
@@ -217,7 +215,8 @@ class Bounded:
         # To be below a margin is to be above it in a mirror.
         self._mirrored = Plan(None if margin is None else -margin, most_units)
         self._threshold = math.log(1 / alpha)
-        self._sum = self._squares = 0.0
+        self._sum = 0.0
+        self._values = Histogram()
         self._units = self._dropped = 0
         self._means = np.linspace(0.0, 1.0, GRID)
         if margin is not None:
@@ -244,7 +243,7 @@ class Bounded:
             raise VerdictError(f"{wrong} is not in [{self._low}, {self._low + self._width}].")
         check(dropped >= 0, f"{dropped} units cannot have been dropped.")
         self._sum += float(scaled.sum())
-        self._squares += float(np.square(scaled).sum())
+        self._values.add(scaled)
         self._units += given.size
         self._dropped += dropped
         self._above.settle(scaled, lost=dropped)
@@ -259,7 +258,7 @@ class Bounded:
         mean = self._sum / self._units if self._units else math.nan
         lower, upper = (self._low + self._width * end for end in (self._lower, self._upper))
         estimate = self._low + self._width * mean
-        seen = self._mirrored.judged((-upper, -lower), -estimate, self._units + self._dropped, self._needed(mean))
+        seen = self._mirrored.judged((-upper, -lower), -estimate, self._units + self._dropped, self._needed())
         return replace(seen, estimate=estimate, lower=lower, upper=upper)
 
     def _scaled(self, values: Any) -> Any:
@@ -272,17 +271,16 @@ class Bounded:
             return 0.0 if last else 1.0
         return float(self._means[won[-1] if last else won[0]])
 
-    def _needed(self, mean: float) -> float:
-        if self._mirrored.margin is None or not self._units:
+    def _needed(self) -> float:
+        """From what was seen: of a mean nobody has stated the spread."""
+        if self._mirrored.margin is None or not self._values.count:
             return math.inf
         margin = float(self._scaled(-self._mirrored.margin))
-        edge, room = (mean - margin, margin) if mean > margin else (margin - mean, 1 - margin)
-        spread = math.sqrt(max(self._squares / self._units - mean**2, 1e-9))
-        if edge <= 0:
-            return math.inf
-        stake = min(edge / (spread**2 + edge**2), 1 / room)
-        growth = stake * edge - stake**2 * (spread**2 + edge**2) / 2
-        return units_until(self._threshold + math.log(len(DISTANCES)), growth, stake * spread)
+        if self._values.mean > margin:
+            return units_until(self._threshold, *self._values.steps(1 - DISTANCES, DISTANCES / margin))
+        # The bet that it is below: on 1 - value, being above 1 - margin.
+        stakes = DISTANCES / (1 - margin)
+        return units_until(self._threshold, *self._values.steps(1 - DISTANCES + stakes, -stakes))
 
 
 class Bets:
@@ -384,14 +382,6 @@ def decided(lower: float, upper: float, margin: float | None) -> str:
     if passes is fails:
         return INCONCLUSIVE
     return PASS if passes else FAIL
-
-
-def units_until(wanted: float, growth: float, spread: float) -> float:
-    """When nine of ten sums of steps that grow by `growth`, with that standard deviation, have reached `wanted`."""
-    if not growth > 0:
-        return math.inf
-    root = (NORMAL_90 * spread + math.sqrt((NORMAL_90 * spread) ** 2 + 4 * growth * wanted)) / (2 * growth)
-    return root**2
 
 
 def exact_lower(agreeing: int, units: int, alpha: float) -> float:

@@ -48,6 +48,7 @@ FLOORS = {
         "digests",
         "elf",
         "fingerprints",
+        "forecast",
         "host_files",
         "image_store",
         "installed_packages",

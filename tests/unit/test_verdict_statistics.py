@@ -21,9 +21,9 @@ LOOK_EVERY = 100
 MOST_FALSE = 0.055
 LEAST_FALSE_OF_THE_CONTROL = 0.2
 LEAST_IN_TIME = 0.87
-# Of what is announced, over what nine of ten runs take. It is more: it is reckoned with one bet of the mixture, where
-# the others help, and of a mean with two moments, where single values weigh less.
-LARGEST_OVERSHOOT, LARGEST_OVERSHOOT_OF_A_MEAN = 1.7, 2.1
+# What is announced is to be the units within which nine of ten runs are decided. Stated before it was tried: it may be
+# a quarter too much, which nobody plans more finely than, and a look, since it is looked at every so many units only.
+LARGEST_OVERSHOOT = 1.25
 RUNS = 10_000
 UNITS = 10_000
 AT_ONCE = 1000  # runs whose capitals fit into the processor's cache
@@ -322,7 +322,7 @@ def test_nine_of_ten_shares_are_decided_within_what_is_announced(share: float, m
     found = shares_at(share, margin, 2000, math.ceil(4 * announced / LOOK_EVERY) * LOOK_EVERY, seed=10)
     assert (found.passes > 0.99, found.fails > 0.99) == (share > margin, share < margin)
     assert found.decided_within(announced) >= LEAST_IN_TIME
-    assert announced <= LARGEST_OVERSHOOT * found.units_for(0.9)
+    assert announced <= LARGEST_OVERSHOOT * found.units_for(0.9) + LOOK_EVERY
 
 
 # By how much of its own mean, or by how much, a margin is beside the truth: above, it is passed.
@@ -344,14 +344,14 @@ BESIDE = [
 @pytest.mark.parametrize(("values", "margin"), BESIDE, ids=lambda given: getattr(given, "name", str(given)))
 def test_nine_of_ten_means_are_decided_within_what_is_announced(values: Values, margin: float) -> None:
     announced = announced_for(values, margin)
-    found = means_at(values, margin, 500, math.ceil(2 * announced / LOOK_EVERY) * LOOK_EVERY, seed=11)
+    found = means_at(values, margin, 2000, math.ceil(2 * announced / LOOK_EVERY) * LOOK_EVERY, seed=11)
     assert (found.passes > 0.98, found.fails > 0.98) == (values.mean < margin, values.mean > margin)
     assert found.decided_within(announced) >= LEAST_IN_TIME
-    assert announced <= LARGEST_OVERSHOOT_OF_A_MEAN * found.units_for(0.9)
+    assert announced <= LARGEST_OVERSHOOT * found.units_for(0.9) + LOOK_EVERY
 
 
 def announced_for(values: Values, margin: float) -> float:
-    """From what a class has seen of the distribution: its spread is nowhere stated."""
+    """For the distribution itself, or so many values that they are as good: its spread is nowhere stated."""
     judge = values.judge(margin)
-    judge.update(values.draw(np.random.default_rng(12), (20_000,)))
-    return judge._needed(float(values.scaled(values.mean)))
+    judge._values.add(values.scaled(values.draw(np.random.default_rng(12), (4_000_000,))))
+    return judge._needed()
