@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 
 from stopgap.api.opening import Source
@@ -90,6 +91,12 @@ class Meeting:
             translation=self._translation,
             progress=progress,
         )
+
+    def given(self, numbers: Collection[int]) -> Iterator[Pair]:
+        """The pairs of these cases once more, as they were given; nobody is asked."""
+        last = max(numbers, default=-1)
+        kept = zip(islice(self.data.cases(), last + 1), self._answers.kept())
+        return (Pair(case, *answers) for case, answers in kept if case.number in numbers)
 
     def noise(self, most_rows: int = 256, progress: Progress = silent) -> Floor:
         """How far the legacy model is from itself, over the data's first rows; asked once, see `noise_pairs`."""
