@@ -35,6 +35,7 @@ COMMANDS = [
     "serve",
     "predict",
     "compare",
+    "report",
     "status",
     "logs",
     "incidents",

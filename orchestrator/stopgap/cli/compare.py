@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import warnings
+from collections.abc import Iterator
 from dataclasses import replace
+from datetime import datetime, timezone
+from importlib import metadata
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,18 +21,23 @@ from stopgap.asking.data.opening import FORMATS
 from stopgap.asking.data.reading import Reading
 from stopgap.asking.data.tf_examples import AUTO as AS_IT_BEGINS
 from stopgap.asking.data.tf_examples import PARSED, SERIALISED
+from stopgap.asking.keeping import kept_cases, redaction_of
 from stopgap.asking.meeting import Meeting, Wanted, meeting
 from stopgap.asking.sides import Identity
 from stopgap.asking.translation import MapTranslation
 from stopgap.cli.arguments import timeout
 from stopgap.cli.output import Reporter, print_json, print_table, reporter
 from stopgap.client.signatures import DEFAULT_SIGNATURE
+from stopgap.comparison.closeness import Floor
+from stopgap.comparison.document import DataFile, Document, KeptCase, Party
 from stopgap.comparison.judge import Judge
 from stopgap.comparison.plan import CONVERSION, RETRAINED, Condition, Plan, read_plan
 from stopgap.comparison.result import Finding, Result
 from stopgap.engines.choice import AUTO, CHOICES
-from stopgap.errors import StopgapError
+from stopgap.journal.redaction import Redaction
 from stopgap.printable import printable
+from stopgap.report.files import check_writable, write_whole
+from stopgap.report.needed import check_installed
 
 __all__ = ["compare"]
 
@@ -88,6 +96,12 @@ MEASURES: Final = {CONVERSION: "close", RETRAINED: "top_1"}
 @click.option("--restart", is_flag=True, help="Ask everything anew.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 @click.option("--out", type=click.Path(path_type=Path), metavar="FILE", help="Write the result as JSON to a file.")
+@click.option(
+    "--report", "page", type=click.Path(path_type=Path), metavar="FILE", help="Write it as one HTML file for people."
+)
+@click.option(
+    "--keep-inputs", is_flag=True, help="Keep what the worst cases were asked and answered, redacted as the plan says."
+)
 @click.pass_context
 def compare(context: click.Context, /, **options: Any) -> None:
     """Whether CANDIDATE can take the place of LEGACY.
@@ -102,15 +116,23 @@ def compare(context: click.Context, /, **options: Any) -> None:
     Exit codes: 0 PASS, 3 FAIL, 4 INCONCLUSIVE, 1 an error, 2 wrong usage.
     """
     plan = plan_of(options)
+    redaction = checked(options, plan)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", SunsetWarning)  # what is compared is on its way out
         with meeting(wanted_in(options, plan), MapTranslation(plan.mapping)) as met, reporter() as report:
             tell(met, report)
             plan = replace(plan, candidates=max(plan.candidates, met.candidates))
-            result = judged(met, plan, options["noise_rows"], report)
-    written = as_object(met, result)
+            noise = noise_of(met, plan, options["noise_rows"], report)
+            result = judged(met, plan, noise, report)
+            kept = tuple(kept_of(met, plan, result, redaction)) if options["keep_inputs"] else ()
+    document = document_of(met, plan, result, noise, kept)
+    written = document.as_json()
     if options["out"] is not None:
-        write(options["out"], written)
+        write_whole(options["out"], json.dumps(written, indent=2, allow_nan=False) + "\n", private=bool(kept))
+    if options["page"] is not None:
+        from stopgap.report.page import page_of  # noqa: PLC0415 - an extra
+
+        write_whole(options["page"], page_of(document), private=bool(kept))
     if options["as_json"]:
         print_json(written)
     else:
@@ -166,32 +188,49 @@ def tell(met: Meeting, report: Reporter) -> None:
         report.say(f"{met.candidates} candidates were tried on these data: alpha is divided by that.")
 
 
-def judged(met: Meeting, plan: Plan, noise_rows: int, report: Reporter) -> Result:
-    floor = met.noise(noise_rows, report.progress).largest if plan.mode == CONVERSION and noise_rows else {}
-    judge = Judge(plan, floor, whole_file=True)
+def checked(options: dict[str, Any], plan: Plan) -> Redaction:
+    """What would be in vain to find out only after everything was asked."""
+    for file in filter(None, (options["out"], options["page"])):
+        check_writable(file)
+    if options["page"] is not None:
+        check_installed()
+    if options["keep_inputs"] and options["out"] is None and options["page"] is None and not options["as_json"]:
+        raise click.UsageError("State where inputs are to be kept: --report FILE, --out FILE or --json.")
+    return redaction_of(plan)
+
+
+def noise_of(met: Meeting, plan: Plan, rows: int, report: Reporter) -> Floor | None:
+    return met.noise(rows, report.progress) if plan.mode == CONVERSION and rows else None
+
+
+def judged(met: Meeting, plan: Plan, noise: Floor | None, report: Reporter) -> Result:
+    judge = Judge(plan, noise.largest if noise else {}, whole_file=True)
     for pair in met.pairs(report.progress):
         judge.add(pair)
     return judge.result()
 
 
-def as_object(met: Meeting, result: Result) -> dict[str, Any]:
-    return {
-        **result.as_json(),
-        "legacy": side_object(met.legacy),
-        "candidate": side_object(met.candidate),
-        "data": {"file": str(met.data.file), "format": met.data.format, "sha256": met.data.digest},
-    }
+def kept_of(met: Meeting, plan: Plan, result: Result, redaction: Redaction) -> Iterator[KeptCase]:
+    numbers = {case.number for finding in result.conditions for case in finding.worst}
+    return kept_cases(met.given(numbers), plan, redaction)
 
 
-def side_object(identity: Identity) -> dict[str, Any]:
-    return {"told": identity.told, "digest": identity.pin}
+def document_of(met: Meeting, plan: Plan, result: Result, noise: Floor | None, kept: tuple[KeptCase, ...]) -> Document:
+    return Document(
+        result,
+        party_of(met.legacy),
+        party_of(met.candidate),
+        DataFile(str(met.data.file), met.data.format, met.data.digest),
+        plan.stated,
+        noise,
+        kept,
+        tuple(str(rule) for rule in redaction_of(plan).rules),
+        {"at": f"{datetime.now(timezone.utc):%Y-%m-%d %H:%M} UTC", "stopgap": metadata.version("stopgap")},
+    )
 
 
-def write(file: Path, written: dict[str, Any]) -> None:
-    try:
-        file.write_text(json.dumps(written, indent=2, allow_nan=False) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise StopgapError(f"The result cannot be written to {file}: {error.strerror}.") from error
+def party_of(identity: Identity) -> Party:
+    return Party(identity.told, identity.pin)
 
 
 def show(met: Meeting, result: Result) -> None:

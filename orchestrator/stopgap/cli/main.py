@@ -25,6 +25,7 @@ COMMANDS = (
     "serve",
     "predict",
     "compare",
+    "report",
     "status",
     "logs",
     "incidents",
