@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from markupsafe import Markup
@@ -15,7 +16,7 @@ from stopgap.report.layout import Block, Cell, Column, Figure, Section, Table, T
 from stopgap.report.numbers import Telling, counted
 from stopgap.report.words import heading_of, meaning_of, telling_of
 
-__all__ = ["overview", "section_of"]
+__all__ = ["counts_heading", "overview", "section_of"]
 
 MOST_SLICES = 24
 MOST_BALANCES = 7
@@ -29,6 +30,12 @@ QUANTILES = {
     "99.9 % are below": "q999",
     "most": "most",
     "mean": "mean",
+}
+VERBS = {
+    "PASS": ("holds", "hold"),
+    "FAIL": ("fails", "fail"),
+    "INCONCLUSIVE": ("is open", "are open"),
+    "SHOWN": ("is only shown", "are only shown"),
 }
 UNLIKELY = 0.01  # that a coin is as one-sided
 
@@ -47,6 +54,18 @@ def overview(result: Result) -> Table:
         Column("More", number=True),
     )
     return Table("Conditions", columns, [overview_row(finding) for finding in result.conditions])
+
+
+def counts_heading(result: Result) -> str:
+    """`3 conditions hold, 1 fails`, say."""
+    outcomes = Counter(finding.outcome for finding in result.conditions)
+    told = [
+        f"{number} {one if number == 1 else more}"
+        for outcome, (one, more) in VERBS.items()
+        if (number := outcomes.get(outcome, 0))
+    ]
+    what = "condition" if len(result.conditions) == 1 else "conditions"
+    return f"Of {len(result.conditions)} {what} {', '.join(told)}"
 
 
 def overview_row(finding: Finding) -> Sequence[Cell]:
@@ -112,15 +131,18 @@ def course_of(finding: Finding, scope: str) -> list[Block]:
         finding.margin,
         finding.higher_is_better,
     )
-    band = "what was not known" if scope == "file" else "what could be true, at any time one looked"
     last = moments[-1]
     title = f"{finding.name} over units"
     description = (
         f"After {last.units:,} units {telling.told(last.estimate)}, "
         f"from {telling.told(last.lower)} to {telling.told(last.upper)}."
     )
-    caption = f"As it grew, unit by unit: the line is what was seen, the band {band}"
-    caption += f", the dots the last {finding.window_units:,} units alone." if found.window else "."
+    caption = "As it grew, unit by unit: the line is what was seen"
+    if scope != "file":
+        caption += ", the band what could be true at any time one looked"
+    elif finding.unknown:
+        caption += ", the band what was not known"
+    caption += f"; dotted, the last {finding.window_units:,} units alone." if found.window else "."
     drawings = [charts.course(found, telling, Sheet(size, title, description)) for size in (WIDE, NARROW)]
     some = moments[:: max(1, len(moments) // 6)]
     some = [*some, last] if some[-1] is not last else some
@@ -148,15 +170,17 @@ def errors_of(errors: OutputErrors) -> list[Block]:
         f"{errors.output}: {counted(errors.outside, 'element')} of {errors.elements:,} "
         f"({Telling('share').told(share)}) outside the tolerance. The noise floor is {Telling().told(errors.floor)}."
     )
+    if errors.absolute.count and not errors.absolute.most and not errors.absolute.not_finite:
+        return [Text(f"{told} Every element is exactly what the legacy model’s is.")]
     blocks: list[Block] = [Text(told)]
-    marks = [Mark(errors.floor, "noise floor", "legacy")] if errors.floor else []
-    for name, quantiles, with_marks in (("Absolute", errors.absolute, marks), ("Relative", errors.relative, [])):
+    floor = [Mark(errors.floor, "noise floor", "legacy")] if errors.floor else []
+    for kind, quantiles, label, marks in (
+        ("Absolute", errors.absolute, "|candidate − legacy|", floor),
+        ("Relative", errors.relative, "|candidate − legacy| / |legacy|", []),
+    ):
         if quantiles.count:
-            title = f"{name} errors of {errors.output}"
-            series = [("elements", "evidence", quantiles)]
-            blocks += distribution_of(
-                title, series, Telling(), "|candidate − legacy|", [*with_marks, *marks_of(quantiles)]
-            )
+            title, series = f"{kind} errors of {errors.output}", [("elements", "evidence", quantiles)]
+            blocks += distribution_of(title, series, Telling(), label, [*marks, *marks_of(quantiles)])
     return blocks
 
 

@@ -14,7 +14,7 @@ from markupsafe import Markup
 from stopgap.comparison.document import Document
 from stopgap.report import conditions, surroundings
 from stopgap.report.harmless import harmless
-from stopgap.report.layout import Section, Table
+from stopgap.report.layout import Section
 from stopgap.report.numbers import Telling
 from stopgap.report.words import headline, scope_of, telling_of
 
@@ -49,7 +49,8 @@ def page_of(document: Document) -> str:
         scope=scope_of(shown.result),
         document=shown,
         facts=facts(shown),
-        overview=overview(shown),
+        counts=conditions.counts_heading(shown.result),
+        overview=conditions.overview(shown.result),
         sections=sections(shown),
     )
 
@@ -58,10 +59,6 @@ def policy_for(style: str) -> str:
     """Nothing may run, and nothing may be fetched; the one stylesheet by its hash."""
     digest = base64.b64encode(hashlib.sha256(style.encode("utf-8")).digest()).decode("ascii")
     return f"default-src 'none'; style-src 'sha256-{digest}'; img-src data:; base-uri 'none'; form-action 'none'"
-
-
-def overview(document: Document) -> Table:
-    return conditions.overview(document.result)
 
 
 def sections(document: Document) -> list[Section]:
