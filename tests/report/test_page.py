@@ -148,6 +148,7 @@ def test_it_prints_on_white_with_all_that_is_folded(browser: Browser, pages: dic
     with visit(browser, pages["retrained"], scheme="dark", media="print") as opened:
         assert opened.page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
         assert opened.page.locator("details tbody th").first.is_visible()
+        assert opened.page.locator("svg.narrow").first.is_visible(), "whose words stay legible in half a page"
         printed = opened.page.pdf(format="A4")
     assert printed.startswith(b"%PDF")
     assert len(re.findall(rb"/Type\s*/Page\b", printed)) >= 4

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import os
+import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -110,7 +111,9 @@ def strings_as_seen(known: tuple[str, str, tuple[int, ...]], texts: list[bytes],
 
 
 def text_as_seen(text: bytes) -> str:
-    example = example_in(text) if text else None
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # protobuf 3 says so where a text is no message
+        example = example_in(text) if text else None
     if example is not None and (example.context.feature or example.feature_lists.feature_list):
         return features_as_seen(example)
     return by_line(text[: 4 * LONGEST_TEXT].decode("utf-8", "backslashreplace"))

@@ -219,7 +219,7 @@ def distributions(
         axes.grid(axis="y")
         rule(axes.yaxis, 3, Telling("share"))
         axes.tick_params(which="both", length=0)
-        if len(found) > 1:
+        if len(found) > 1 and not marks:
             axes.legend(loc="upper right", labelcolor=INK, handlelength=2)
 
     return drawn(paint, 220, sheet)

@@ -67,7 +67,7 @@ def latency(result: Result) -> Section | None:
     if not known:
         return None
     telling = Telling("seconds")
-    marks = [Mark(quantiles.q50, "median", side) for _, side, quantiles in known]
+    marks = [Mark(quantiles.q50, f"{name}, median", side) for name, side, quantiles in known]
     blocks = distribution_of("Latency", known, telling, "time to answer", marks)
     told = (
         "From the request to the answer, of units that were answered; as they were asked here, not as users load them."
