@@ -23,6 +23,7 @@ if [ "$purpose" = develop ]; then
     need h2load nghttp2-client     # the load generator of the benchmark
     need podman podman
     need runsc runsc               # gVisor
+    need chromium chromium         # tests open pages in it; its driver comes with playwright's wheel
     need strace strace             # a test records what a worker asks of the kernel
     need bwrap bubblewrap
     need mmdebstrap mmdebstrap     # the images' base, where no registry answers

@@ -66,6 +66,14 @@ def test_the_extra_brings_tensorflow_and_its_serving_api_in_any_version_that_has
     }
 
 
+def test_what_draws_reports_comes_only_to_who_asks_for_it() -> None:
+    """Matplotlib asks for versions of NumPy; beside a TensorFlow 2 of any age nobody is to have it changed."""
+    extra = {one.name: str(one.specifier) for one in requirements_of("stopgap", "report") if one.marker}
+    wanted = {"jinja2": ">=3.0", "matplotlib": ">=3.6"}
+    assert {name: extra.get(name) for name in wanted} == wanted
+    assert not wanted.keys() & set(OTHERS)
+
+
 def test_the_extra_for_bills_of_materials_asks_for_none_of_the_shared_ones_either() -> None:
     (wanted,) = (one.name for one in requirements_of("stopgap", "sbom") if one.marker and "extra" in str(one.marker))
     below = {wanted, *needed_below(wanted, set())}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import shutil
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ from stopgap.cli.main import cli
 from stopgap.client.channel import ServingChannel
 from stopgap.client.model import RemoteModel
 from stopgap.client.npz import write_npz
-from stopgap.errors import DataError, PredictionError
+from stopgap.errors import ComparisonError, DataError, JournalError, PredictionError
 from stopgap_protos.saved_model_pb2 import SavedModel
 from stopgap_runtime.capi import TensorFlow
 
@@ -248,3 +249,69 @@ def test_data_that_are_not_the_models_and_a_signature_that_is_not_there_are_erro
     assert isinstance(unknown.exception, DataError)
     assert "--extra country" in unknown.exception.remedy
     assert isinstance(compare(*wanted, "--signature", "gone").exception, PredictionError)
+
+
+REDACTED = """
+[[redact]]
+how = "hash"
+tensor = "image"
+"""
+
+
+def test_a_report_is_written_and_again_from_the_result_that_was_kept(
+    legacy: str, candidate: str, data: Path, tmp_path: Path
+) -> None:
+    page, result, again = (tmp_path / name for name in ("report.html", "result.json", "again.html"))
+    typed = (legacy, candidate, "--data", data, "--plan", plan(tmp_path, CLOSE), "--report", page, "--out", result)
+    assert compare(*typed).exit_code == 0
+    assert "The candidate holds all 2 margins on this file" in page.read_text(encoding="utf-8")
+    assert "By country" in page.read_text(encoding="utf-8")
+    assert "data:image" not in page.read_text(encoding="utf-8")
+    done = CliRunner().invoke(cli, ["report", str(result), str(again)])
+    assert done.exit_code == 0, done.output
+    assert again.read_bytes() == page.read_bytes()
+    found = json.loads(result.read_text())
+    assert found["kept"] == []
+    assert found["noise"]["pairs"] == 2
+    assert found["stated"]["slices"] == ["country"]
+
+
+def test_inputs_are_kept_only_where_asked_for_and_redacted_as_the_plan_says(
+    legacy: str, data: Path, recorded: Path, tmp_path: Path
+) -> None:
+    with np.load(recorded) as arrays:
+        outputs = dict(arrays)
+    name = next(name for name, array in outputs.items() if array.ndim == 2)
+    outputs[name] = outputs[name][:, ::-1].copy()
+    recorded.write_bytes(write_npz(outputs))
+    condition = f'mode = "retrained"\n[[conditions]]\nmeasure = "top_1"\noutput = "{name}"\nmargin = 0.9\n'
+    page, result = tmp_path / "report.html", tmp_path / "result.json"
+    typed = (legacy, recorded, "--data", data, "--extra", "country", "--report", page, "--out", result)
+    stated = plan(tmp_path, condition)
+    assert compare(*typed, "--plan", stated, "--keep-inputs").exit_code == 3
+    assert page.stat().st_mode & 0o777 == result.stat().st_mode & 0o777 == 0o600
+    assert "data:image/png;base64," in page.read_text(encoding="utf-8")
+    kept = json.loads(result.read_text())["kept"]
+    asked = {case["number"]: case["inputs"][0]["content"] for case in kept}
+    with np.load(data) as arrays:
+        for number, content in asked.items():
+            assert base64.b64decode(content) == arrays["image"][number].tobytes()
+    assert all(case["legacy"][0]["name"] == case["candidate"][0]["name"] for case in kept)
+    assert compare(*typed, "--plan", plan(tmp_path, condition + REDACTED), "--keep-inputs").exit_code == 3
+    text = page.read_text(encoding="utf-8") + result.read_text()
+    assert "data:image" not in text
+    assert all(content not in text for content in asked.values())
+    assert json.loads(result.read_text())["redacted"] == ["hash:image"]
+
+
+def test_what_a_report_lacks_is_told_before_anybody_is_asked(data: Path, tmp_path: Path) -> None:
+    wanted = ("nobody:1/x", "nobody:1/x", "--data", data, "--mode", "retrained", "--output", "y")
+    nowhere = compare(*wanted, "--report", tmp_path / "nowhere" / "report.html")
+    assert isinstance(nowhere.exception, ComparisonError)
+    assert "cannot be written" in nowhere.exception.problem
+    kept = compare(*wanted, "--keep-inputs")
+    assert (kept.exit_code, "--report FILE" in kept.stderr) == (2, True)
+    wrong = 'mode = "retrained"\nredact = [{how = "burn", tensor = "x"}]\n[[conditions]]\nmeasure = "parity"\n'
+    refused = compare("nobody:1/x", "nobody:1/x", "--data", data, "--plan", plan(tmp_path, wrong))
+    assert isinstance(refused.exception, JournalError)
+    assert not list(tmp_path.glob("*.html"))

@@ -36,6 +36,7 @@ COMMANDS = [
     "predict",
     "compare",
     "replay",
+    "report",
     "status",
     "logs",
     "incidents",

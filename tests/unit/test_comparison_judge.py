@@ -223,6 +223,29 @@ def test_the_worst_cases_the_last_window_and_the_way_there_are_kept() -> None:
     assert (finding.table.flips[0].legacy, finding.table.flips[0].count) == ("1", 101)
 
 
+def test_the_way_there_is_kept_of_a_file_too_and_decides_nothing() -> None:
+    pairs = [pair(RIGHT, WRONG if n % 5 == 4 else RIGHT, n) for n in range(600)]
+    alone = only(judged(plan(TOP, window=50), pairs, whole_file=True))
+    assert [moment.units for moment in alone.history] == list(range(4, 601, 4))
+    fifth = alone.history[4]
+    assert (fifth.units, fifth.estimate, fifth.lower, fifth.upper, fifth.window) == (20, 0.8, 0.8, 0.8, 0.8)
+    assert [moment.units for moment in only(judged(plan(TOP), pairs[:3], whole_file=True)).history] == [1, 2, 3]
+    claimed = only(judged(plan(TOP, independent=True), pairs, whole_file=True))
+    stream = only(judged(plan(TOP), pairs))
+    shared = {moment.units: moment for moment in claimed.history}
+    for moment in stream.history:
+        ours = shared[moment.units]
+        assert moment.lower <= ours.lower <= 0.8 <= ours.upper <= moment.upper + 1e-9, "more looks, no wider"
+    lost = Judge(plan(TOP, independent=True), whole_file=True)
+    lost.dropped(50)
+    for each in agreeing(50):
+        lost.add(each)
+    last = only(lost).history[-1]
+    assert last.units == 100
+    assert last.lower < 0.5
+    assert last.upper == 1.0
+
+
 def test_the_history_does_not_grow(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("stopgap.comparison.tally.MOST_MOMENTS", 10)
     moments = only(judged(plan(TOP), agreeing(4000))).history

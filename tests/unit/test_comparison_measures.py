@@ -233,6 +233,28 @@ def test_a_sketch_tells_quantiles_within_one_percent_in_a_fixed_memory() -> None
     assert (sketch.count, sketch.not_a_number, sketch.infinite) == (100_000, 1, 1)
 
 
+NEAR = 1e-12
+
+
+def test_a_sketch_tells_its_numbers_in_a_few_bins_that_hold_all_of_them() -> None:
+    drawn = np.random.default_rng(5).lognormal(-8, 3, 10_000)
+    for values in (drawn, -drawn, np.concatenate([drawn, -drawn, np.zeros(700)]), np.zeros(3), drawn[:1]):
+        sketch = Sketch()
+        sketch.add(values)
+        bins = sketch.bins(most=30)
+        assert len(bins) <= 33
+        assert (bins[0][0], bins[-1][1]) == (values.min(), values.max())
+        assert all(before[1] <= after[0] for before, after in itertools.pairwise(bins))
+        for lower, upper, count in bins:
+            within = int(((values >= lower * (1 + NEAR)) & (values <= upper * (1 + NEAR))).sum())
+            assert within == pytest.approx(count, abs=2), "but for what lies on an edge"
+        assert sum(count for _, _, count in bins) == len(values)
+    assert Sketch().bins() == []
+    far = Sketch()
+    far.add([-1e300, -1e-300, 0.0, 1e300])
+    assert [count for *_, count in far.bins()] == [1, 2, 1]
+
+
 def test_a_one_sided_shift_is_told_from_an_even_one() -> None:
     flips = Flips()
     flips.add(("a",) * 30 + ("b",) * 70, ("b",) * 20 + ("a",) * 10 + ("b",) * 68 + ("a",) * 2)

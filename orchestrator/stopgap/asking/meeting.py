@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 
 from stopgap.api.opening import Source
@@ -100,6 +101,12 @@ class Meeting:
         is_all = self.wanted.manner.most is None or count < self.wanted.manner.most
         sides = [Known(side.identity(), side.signatures()) for side in self._sides]
         write_remembered(self._sides_file, Remembered(sides[0], sides[1], count, is_all))
+
+    def given(self, numbers: Collection[int]) -> Iterator[Pair]:
+        """The pairs of these cases once more, as they were given; nobody is asked."""
+        last = max(numbers, default=-1)
+        kept = zip(islice(self.data.cases(), last + 1), self._answers.kept())
+        return (Pair(case, *answers) for case, answers in kept if case.number in numbers)
 
     def noise(self, most_rows: int = 256, progress: Progress = silent) -> Floor:
         """How far the legacy model is from itself, over the data's first rows; asked once, see `noise_pairs`."""

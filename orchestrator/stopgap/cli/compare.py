@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, replace
+from datetime import datetime, timezone
+from importlib import metadata
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,6 +22,7 @@ from stopgap.asking.data.reading import Reading
 from stopgap.asking.data.tf_examples import AUTO as AS_IT_BEGINS
 from stopgap.asking.data.tf_examples import PARSED, SERIALISED
 from stopgap.asking.finding import SAMPLE, proposed
+from stopgap.asking.keeping import kept_cases, redaction_of
 from stopgap.asking.meeting import Meeting, Wanted, meeting, opened_sides
 from stopgap.asking.sides import Identity
 from stopgap.asking.translation import MapTranslation
@@ -27,6 +30,8 @@ from stopgap.cli.arguments import timeout
 from stopgap.cli.output import Reporter, print_json, print_table, reporter
 from stopgap.cli.self_test_table import self_test_object, show_self_test
 from stopgap.client.signatures import DEFAULT_SIGNATURE
+from stopgap.comparison.closeness import Floor
+from stopgap.comparison.document import DataFile, Document, KeptCase, Party
 from stopgap.comparison.hints import hints
 from stopgap.comparison.judge import Judge
 from stopgap.comparison.plan import CONVERSION, RETRAINED, Condition, Plan, read_plan
@@ -34,8 +39,10 @@ from stopgap.comparison.result import Finding, Result
 from stopgap.comparison.self_test import DRAWS, self_test
 from stopgap.comparison.units import first_of_each
 from stopgap.engines.choice import AUTO, CHOICES
-from stopgap.errors import StopgapError
+from stopgap.journal.redaction import Redaction
 from stopgap.printable import printable
+from stopgap.report.files import check_writable, write_whole
+from stopgap.report.needed import check_installed
 
 __all__ = ["compare"]
 
@@ -111,6 +118,12 @@ MEASURES: Final = {CONVERSION: "close", RETRAINED: "top_1"}
     metavar="FILE",
     help="Write the result to a file, as JSON; with --find-map as TOML.",
 )
+@click.option(
+    "--report", "page", type=click.Path(path_type=Path), metavar="FILE", help="Write it as one HTML file for people."
+)
+@click.option(
+    "--keep-inputs", is_flag=True, help="Keep what the worst cases were asked and answered, redacted as the plan says."
+)
 @click.pass_context
 def compare(context: click.Context, /, **options: Any) -> None:
     """Whether CANDIDATE can take the place of LEGACY.
@@ -139,12 +152,20 @@ def compare(context: click.Context, /, **options: Any) -> None:
 def judge(options: dict[str, Any]) -> str:
     """The comparison itself; gives its outcome."""
     plan = plan_of(options)
+    redaction = checked(options, plan)
     with meeting(wanted_in(options, plan), MapTranslation(plan.mapping)) as met, reporter() as report:
         tell(met, report)
         plan = replace(plan, candidates=max(plan.candidates, met.candidates))
-        result = judged(met, plan, options["noise_rows"], report)
+        noise = noise_of(met, plan, options["noise_rows"], report)
+        result = judged(met, plan, noise, report)
+        kept = tuple(kept_of(met, plan, result, redaction)) if options["keep_inputs"] else ()
     result = replace(result, notices=(*result.notices, *hints(result)))
-    give(options, as_object(met, result), lambda: show(met, result))
+    document = document_of(met, plan, result, noise, kept)
+    if options["page"] is not None:
+        from stopgap.report.page import page_of  # noqa: PLC0415 - an extra
+
+        write_whole(options["page"], page_of(document), private=bool(kept))
+    give(options, document.as_json(), lambda: show(met, result), private=bool(kept))
     return result.outcome
 
 
@@ -156,7 +177,7 @@ def find_map(options: dict[str, Any]) -> None:
         found = proposed(data, legacy, candidate, wanted.manner, sample=options["sample"], progress=report.progress)
     text = found.toml()
     if options["out"] is not None and not options["as_json"]:
-        write(options["out"], text)
+        write_whole(options["out"], text, private=False)
     give(options, found.as_json(), lambda: click.echo(text, nl=False))
 
 
@@ -166,16 +187,17 @@ def try_margins(options: dict[str, Any]) -> None:
     with meeting(wanted_in(options, plan), MapTranslation(plan.mapping)) as met, reporter() as report:
         tell(met, report)
         plan = replace(plan, candidates=max(plan.candidates, met.candidates))
-        floor = floor_of(met, plan, options["noise_rows"], report)
+        noise = noise_of(met, plan, options["noise_rows"], report)
         pairs = list(first_of_each(met.pairs(report.progress)))
+        floor = noise.largest if noise else {}
         found = self_test(plan, pairs, floor, whole_file=True, draws=options["draws"], progress=report.progress)
     give(options, {**self_test_object(found), **bound_to(met)}, lambda: show_self_test(found))
 
 
-def give(options: dict[str, Any], written: dict[str, Any], show: Callable[[], None]) -> None:
+def give(options: dict[str, Any], written: dict[str, Any], show: Callable[[], None], *, private: bool = False) -> None:
     """As JSON or for a person, and into a file, where one is wanted."""
     if options["out"] is not None and (options["as_json"] or not options["find_map"]):
-        write(options["out"], json.dumps(written, indent=2, allow_nan=False) + "\n")
+        write_whole(options["out"], json.dumps(written, indent=2, allow_nan=False) + "\n", private=private)
     if options["as_json"]:
         print_json(written)
     else:
@@ -232,40 +254,62 @@ def tell(met: Meeting, report: Reporter) -> None:
         report.say(f"{met.candidates} candidates were tried on these data: alpha is divided by that.")
 
 
-def floor_of(met: Meeting, plan: Plan, noise_rows: int, report: Reporter) -> Mapping[str, float]:
-    return met.noise(noise_rows, report.progress).largest if plan.mode == CONVERSION and noise_rows else {}
+def checked(options: dict[str, Any], plan: Plan) -> Redaction:
+    """What would be in vain to find out only after everything was asked."""
+    for file in filter(None, (options["out"], options["page"])):
+        check_writable(file)
+    if options["page"] is not None:
+        check_installed()
+    if options["keep_inputs"] and options["out"] is None and options["page"] is None and not options["as_json"]:
+        raise click.UsageError("State where inputs are to be kept: --report FILE, --out FILE or --json.")
+    return redaction_of(plan)
 
 
-def judged(met: Meeting, plan: Plan, noise_rows: int, report: Reporter) -> Result:
-    floor = floor_of(met, plan, noise_rows, report)
-    judge = Judge(plan, floor, whole_file=True)
+def noise_of(met: Meeting, plan: Plan, rows: int, report: Reporter) -> Floor | None:
+    return met.noise(rows, report.progress) if plan.mode == CONVERSION and rows else None
+
+
+def judged(met: Meeting, plan: Plan, noise: Floor | None, report: Reporter) -> Result:
+    judge = Judge(plan, noise.largest if noise else {}, whole_file=True)
     for pair in met.pairs(report.progress):
         judge.add(pair)
     return judge.result()
 
 
-def as_object(met: Meeting, result: Result) -> dict[str, Any]:
-    return {**result.as_json(), **bound_to(met)}
+def kept_of(met: Meeting, plan: Plan, result: Result, redaction: Redaction) -> Iterator[KeptCase]:
+    numbers = {case.number for finding in result.conditions for case in finding.worst}
+    return kept_cases(met.given(numbers), plan, redaction)
+
+
+def document_of(met: Meeting, plan: Plan, result: Result, noise: Floor | None, kept: tuple[KeptCase, ...]) -> Document:
+    return Document(
+        result,
+        party_of(met.legacy),
+        party_of(met.candidate),
+        data_of(met),
+        plan.stated,
+        noise,
+        kept,
+        tuple(str(rule) for rule in redaction_of(plan).rules),
+        {"at": f"{datetime.now(timezone.utc):%Y-%m-%d %H:%M} UTC", "stopgap": metadata.version("stopgap")},
+    )
 
 
 def bound_to(met: Meeting) -> dict[str, Any]:
-    """What a result is of."""
+    """What a self-test is of."""
     return {
-        "legacy": side_object(met.legacy),
-        "candidate": side_object(met.candidate),
-        "data": {"file": str(met.data.file), "format": met.data.format, "sha256": met.data.digest},
+        "legacy": asdict(party_of(met.legacy)),
+        "candidate": asdict(party_of(met.candidate)),
+        "data": asdict(data_of(met)),
     }
 
 
-def side_object(identity: Identity) -> dict[str, Any]:
-    return {"told": identity.told, "digest": identity.pin}
+def data_of(met: Meeting) -> DataFile:
+    return DataFile(str(met.data.file), met.data.format, met.data.digest)
 
 
-def write(file: Path, text: str) -> None:
-    try:
-        file.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise StopgapError(f"The result cannot be written to {file}: {error.strerror}.") from error
+def party_of(identity: Identity) -> Party:
+    return Party(identity.told, identity.pin)
 
 
 def show(met: Meeting, result: Result) -> None:

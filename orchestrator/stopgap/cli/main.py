@@ -26,6 +26,7 @@ COMMANDS = (
     "predict",
     "compare",
     "replay",
+    "report",
     "status",
     "logs",
     "incidents",

@@ -13,6 +13,10 @@ margin = 0.98
 [[conditions]]
 measure = "parity"
 margin = 0.999
+
+[[redact]]
+how = "hash"                  # of the inputs that a report is to show; or "drop", "zero"
+tensor = "user"
 """
 
 from __future__ import annotations
@@ -36,11 +40,12 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-__all__ = ["Condition", "Plan", "read_plan"]
+__all__ = ["Condition", "Plan", "Redact", "read_plan"]
 
 CONVERSION, RETRAINED = "conversion", "retrained"
 ALL, MEAN = "all", "mean"
 OF_THE_PLAN = {"atol", "rtol", "k", "denominator"}
+TABLES = ("conditions", "mapping", "redact")
 NAMES = {"str": str, "int": int, "float": (int, float), "bool": bool}
 
 
@@ -69,6 +74,21 @@ class Condition:
 
 
 @dataclass(frozen=True)
+class Redact:
+    """What is taken out of requests and answers before they are kept for a report; as `stopgap.journal.redaction.Rule`.
+
+    Attributes:
+        how: `drop`, `zero` or `hash`.
+        tensor: The legacy model's input or output, or the label. Empty: of whatever holds `feature`.
+        feature: Of the tf.Examples in it. Empty: all of it.
+    """
+
+    how: str
+    tensor: str = ""
+    feature: str = ""
+
+
+@dataclass(frozen=True)
 class Plan:
     """All that a comparison is bound to; another one is another comparison.
 
@@ -87,6 +107,7 @@ class Plan:
         rows: Of a request with several rows: it agrees when `all` do, or by the `mean` of them.
         batched: Whether the first axis of outputs and labels counts rows; otherwise a request is one row.
         window: How many of the last units are told apart from all.
+        redact: What no report shows of inputs and outputs. Slices and the decisions that flips are made of are shown.
     """
 
     mode: str
@@ -105,6 +126,7 @@ class Plan:
     rows: str = ALL
     batched: bool = True
     window: int = 1000
+    redact: tuple[Redact, ...] = ()
 
     def __post_init__(self) -> None:
         check(
@@ -113,6 +135,8 @@ class Plan:
         check(self.rows in (ALL, MEAN), f"Rows cannot be judged by {self.rows!r}.", "Choose all or mean.")
         check(0 < self.alpha < 0.5, f"alpha = {self.alpha} is no probability of erring.", "Choose 0.05, say.")
         check(self.candidates >= 1, f"{self.candidates} candidates cannot have been tried.", "Count this one too.")
+        shown = sorted({rule.tensor for rule in self.redact if not rule.feature} & {*self.slices})
+        check(not shown, f"To be redacted and to be sliced by: {', '.join(shown)}.", "A slice shows its values.")
         check(self.window >= 1, f"A window of {self.window} units shows nothing.", "Choose 1000, say.")
         check(self.most_units is None or self.most_units >= 1, f"{self.most_units} units are none.", "Choose more.")
         for name in ("atol", "rtol", "k", "denominator"):
@@ -140,8 +164,17 @@ class Plan:
     @property
     def digest(self) -> str:
         """SHA-256 of all that is stated."""
-        text = json.dumps(asdict(self), sort_keys=True, default=str, separators=(",", ":"))
-        return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+        return hashlib.sha256(self._text.encode("utf-8", "surrogatepass")).hexdigest()
+
+    @property
+    def stated(self) -> Mapping[str, Any]:
+        """The same as it is hashed: sorted, and without blanks."""
+        found: Mapping[str, Any] = json.loads(self._text)
+        return found
+
+    @property
+    def _text(self) -> str:
+        return json.dumps(asdict(self), sort_keys=True, default=str, separators=(",", ":"))
 
     def measure(self, condition: Condition, floor: Mapping[str, float] | None = None) -> Measure:
         """What looks at the pairs for a condition.
@@ -201,16 +234,29 @@ def read_plan(file: Path) -> Plan:
 def from_tables(tables: Mapping[str, Any]) -> Plan:
     settings = dict(tables)
     mapping, conditions = settings.pop("map", {}), settings.pop("conditions", [])
+    redact = settings.pop("redact", [])
     check("mode" in settings, "The plan states no mode.", 'Add: mode = "conversion" or mode = "retrained".')
-    known = {each.name: str(each.type) for each in fields(Plan) if each.name not in ("conditions", "mapping")}
+    known = {each.name: str(each.type) for each in fields(Plan) if each.name not in TABLES}
     for key, value in settings.items():
-        check(key in known, f"A plan has no {key!r}.", f"It has: {', '.join([*known, 'map', 'conditions'])}.")
+        check(key in known, f"A plan has no {key!r}.", f"It has: {', '.join([*known, 'map', 'conditions', 'redact'])}.")
         check(fits(value, known[key]), f"{key} = {value!r} cannot be.", f"It must be: {known[key]}.")
     settings["slices"] = tuple(settings.get("slices", ()))
     check(isinstance(conditions, (list, tuple)), "The conditions must be tables.", "Write [[conditions]] over each.")
     check(isinstance(mapping, (Mapping, Map)), "The map must be a table.", "Write [map] over it.")
     made_map = mapping if isinstance(mapping, Map) else read_map(mapping)
-    return Plan(conditions=tuple(map(condition_in, conditions)), mapping=made_map, **settings)
+    check(isinstance(redact, (list, tuple)), "What is redacted must be tables.", "Write [[redact]] over each.")
+    rules = tuple(map(redact_in, redact))
+    return Plan(conditions=tuple(map(condition_in, conditions)), mapping=made_map, redact=rules, **settings)
+
+
+def redact_in(table: object) -> Redact:
+    if isinstance(table, Redact):
+        return table
+    known = {each.name for each in fields(Redact)}
+    texts = isinstance(table, Mapping) and all(isinstance(value, str) for value in table.values())
+    if not isinstance(table, Mapping) or not texts or "how" not in table or not table.keys() <= known:
+        raise ComparisonError(f"{table!r} is no redaction.", 'Write: how = "hash" and tensor = "user", say.')
+    return Redact(**table)
 
 
 def condition_in(table: object) -> Condition:

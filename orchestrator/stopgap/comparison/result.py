@@ -9,14 +9,39 @@ from typing import Any, Optional
 
 from stopgap.comparison.flips import Flip
 
-__all__ = ["SCHEMA", "Case", "Finding", "Moment", "OutputErrors", "Quantiles", "Result", "SliceFinding", "Table"]
+__all__ = [
+    "SCHEMA",
+    "Bin",
+    "Case",
+    "Finding",
+    "Moment",
+    "OutputErrors",
+    "Quantiles",
+    "Result",
+    "SliceFinding",
+    "Table",
+    "plain",
+]
 
 SCHEMA = 1  # of `as_json`: raised whenever something in it changes its meaning or goes
 
 
 @dataclass(frozen=True)
+class Bin:
+    """So many numbers from `lower` to `upper`; zeros are in one from 0 to 0."""
+
+    lower: float
+    upper: float
+    count: int
+
+
+@dataclass(frozen=True)
 class Quantiles:
-    """Of numbers of either sign, within 1 %; the extremes as they are. NaN without a number."""
+    """Of numbers of either sign, within 1 %; the extremes as they are. NaN without a number.
+
+    Attributes:
+        bins: All finite ones, ascending, in about 50 bins whose widths grow with the numbers.
+    """
 
     count: int
     not_finite: int
@@ -28,16 +53,23 @@ class Quantiles:
     q99: float
     q999: float
     most: float
+    bins: tuple[Bin, ...] = ()
 
 
 @dataclass(frozen=True)
 class Moment:
-    """What was known after so many units."""
+    """What was known after so many units.
+
+    Attributes:
+        lower: With `upper`, what could be true, whenever it is read. Of a file that is told alone, what was not known.
+        window: The mean of the last units, as many as there were by then and the plan says.
+    """
 
     units: int
     estimate: float
     lower: float
     upper: float
+    window: float = math.nan
 
 
 @dataclass(frozen=True)
@@ -107,6 +139,9 @@ class Finding:
         values: Of the units' values.
         differences: Candidate less legacy, by element.
         limits: Of agreement: the mean difference less and plus 1.96 standard deviations (Bland and Altman).
+        low: No unit's value is below it.
+        high: None is above it.
+        higher_is_better: Then the margin is the least; else the most.
     """
 
     name: str
@@ -136,6 +171,9 @@ class Finding:
     differences: Optional[Quantiles] = None  # noqa: UP045
     absolute_differences: Optional[Quantiles] = None  # noqa: UP045
     limits: Optional[tuple[float, float]] = None  # noqa: UP045
+    low: float = -math.inf
+    high: float = math.inf
+    higher_is_better: bool = False
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ GROWTH = math.log(1.02)
 SMALLEST, LARGEST = 1e-30, 1e30  # in magnitude; what is nearer to zero counts as zero, what is farther as LARGEST
 LOWEST = math.floor(math.log(SMALLEST) / GROWTH)
 BINS = math.ceil(math.log(LARGEST) / GROWTH) - LOWEST + 1
+MOST_BINS = 48  # of what is shown
 
 
 class Sketch:
@@ -73,6 +74,30 @@ class Sketch:
         mean = self._sum / self.count
         variance = self._squares / self.count - mean * mean
         return variance if math.isnan(variance) else math.sqrt(max(variance, 0.0))
+
+    def bins(self, most: int = MOST_BINS) -> list[tuple[float, float, int]]:
+        """From where to where, and how many numbers are in between; ascending, none without a number.
+
+        Each is made of whole bins of the sketch, so that none is told more exactly than it is known; zero has one of
+        its own, from 0 to 0.
+
+        Args:
+            most: How many, about.
+        """
+        places = np.flatnonzero(self._counts)
+        steps = places - BINS
+        span = sum(int(np.ptp(side)) + 1 for side in (steps[steps < 0], steps[steps > 0]) if side.size)
+        width = max(1, math.ceil(span / most))
+        groups, members = np.unique(np.sign(steps) * -(-np.abs(steps) // width), return_inverse=True)
+        counts = np.bincount(members, weights=self._counts[places], minlength=len(groups))
+        return [(*self._edges(int(group), width), int(count)) for group, count in zip(groups, counts)]
+
+    def _edges(self, group: int, width: int) -> tuple[float, float]:
+        if not group:
+            return 0.0, 0.0
+        ends = [math.exp((step + LOWEST) * GROWTH) for step in ((abs(group) - 1) * width, abs(group) * width)]
+        lower, upper = sorted(math.copysign(end, group) for end in ends)
+        return min(max(lower, self.least), self.most), max(min(upper, self.most), self.least)
 
     @staticmethod
     def _value(step: int) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter, deque
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -13,7 +13,7 @@ from stopgap.comparison.flips import Flips
 from stopgap.comparison.gauges import LOOK_EVERY, Gauge, Terms, gauge_for
 from stopgap.comparison.pairs import Pair
 from stopgap.comparison.plan import MEAN, Condition, Plan
-from stopgap.comparison.result import Case, Finding, Moment, OutputErrors, Quantiles, SliceFinding, Table
+from stopgap.comparison.result import Bin, Case, Finding, Moment, OutputErrors, Quantiles, SliceFinding, Table
 from stopgap.comparison.sight import Sight, sight_of
 from stopgap.comparison.sketch import Sketch
 from stopgap.comparison.worst import Worst
@@ -48,6 +48,8 @@ class Tally:
         self._evidence = self._measure.evidence
         self._by_mean = plan.rows == MEAN
         self._gauge = self._new_gauge()
+        self._course = self._gauge_of_the_course()
+        self._all = [gauge for gauge in dict.fromkeys((self._gauge, self._course)) if gauge is not None]
         self._slices: dict[str, dict[str, Gauge]] = {name: {} for name in plan.slices}
         self._units = self._unknown = self._excluded = 0
         self._values, self._differences, self._sizes = Sketch(), Sketch(), Sketch()
@@ -57,7 +59,7 @@ class Tally:
         self._errors: dict[str, ElementErrors] = {}
         self._worst = Worst()
         self._history: list[Moment] = []
-        self._stride = LOOK_EVERY
+        self._stride = 1 if terms.whole_file else LOOK_EVERY
         self.notice = ""
 
     def add(self, pair: Pair, slices: Mapping[str, str]) -> None:
@@ -71,12 +73,11 @@ class Tally:
         if sight.excluded:
             self._excluded += 1
             return
-        gauges = [self._gauge, *(self._slice(name, value) for name, value in slices.items())]
+        gauges = [*self._all, *filter(None, (self._slice(name, value) for name, value in slices.items()))]
         if sight.unknown or not sight.values.size:
             self._unknown += 1
             for gauge in gauges:
-                if gauge is not None:
-                    gauge.drop(1)
+                gauge.drop(1)
         else:
             self._count(sight, pair.case.number, gauges)
         self._remember()
@@ -84,8 +85,8 @@ class Tally:
     def drop(self, units: int) -> None:
         """Units that nobody was asked about."""
         self._unknown += units
-        if self._gauge is not None:
-            self._gauge.drop(units)
+        for gauge in self._all:
+            gauge.drop(units)
 
     def finding(self) -> Finding:
         """What is known so far."""
@@ -95,7 +96,6 @@ class Tally:
         if differences is not None:
             spread = 1.96 * differences.deviation
             limits = (differences.mean - spread, differences.mean + spread)
-        window = float(np.mean(self._window)) if self._window else math.nan
         return Finding(
             self.condition.name,
             self.condition.measure,
@@ -111,7 +111,7 @@ class Tally:
             self._unknown,
             self._excluded,
             verdict.more_units,
-            window,
+            self._of_the_window(),
             len(self._window),
             dict(self._reasons.most_common()),
             dict(self._notes.most_common()),
@@ -124,6 +124,9 @@ class Tally:
             differences,
             quantiles_of(self._sizes) if self._sizes.count else None,
             limits,
+            self._evidence.low,
+            self._evidence.high,
+            self._evidence.higher_is_better,
         )
 
     def _new_gauge(self) -> Gauge | None:
@@ -131,15 +134,24 @@ class Tally:
             return None
         return gauge_for(self._evidence, self.condition.margin, self._terms, fractions=self._by_mean)
 
-    def _count(self, sight: Sight, number: int, gauges: list[Gauge | None]) -> None:
+    def _gauge_of_the_course(self) -> Gauge | None:
+        """What tells the history: of a file that is to be looked at once another, which may be looked at at any time.
+
+        It decides nothing. Where nothing is concluded from a file, what is so may be looked at as it is.
+        """
+        if self._evidence.kind == "shown" or not (self._terms.whole_file and self._terms.independent):
+            return self._gauge
+        as_a_stream = replace(self._terms, whole_file=False)
+        return gauge_for(self._evidence, self.condition.margin, as_a_stream, fractions=self._by_mean)
+
+    def _count(self, sight: Sight, number: int, gauges: list[Gauge]) -> None:
         whole = self._evidence.kind == "share" and not self._by_mean
         value = float(sight.values.min() if whole else sight.values.mean())
         self._units += 1
         self._values.add(value)
         self._window.append(value)
         for gauge in gauges:
-            if gauge is not None:
-                gauge.add(value)
+            gauge.add(value)
         best = self._evidence.high if self._evidence.higher_is_better else max(self._evidence.low, 0.0)
         if value != best and (self._evidence.kind != "loss" or value > 0):
             self._worst.add(Case(number, value, sight.severity, sight.reason))
@@ -175,15 +187,18 @@ class Tally:
         return values[value]
 
     def _remember(self) -> None:
-        """A point of the history; when there are too many, every other one goes. A file is looked at once: none."""
+        """A point of the history; when there are too many, every other one goes."""
         units = self._units + self._unknown
-        if self._gauge is None or self._terms.whole_file or units % self._stride:
+        if self._course is None or units % self._stride:
             return
-        verdict = self._gauge.read()
-        self._history.append(Moment(units, verdict.estimate, verdict.lower, verdict.upper))
+        seen = self._course.read()
+        self._history.append(Moment(units, seen.estimate, seen.lower, seen.upper, self._of_the_window()))
         if len(self._history) >= MOST_MOMENTS:
             self._history = self._history[1::2]
             self._stride *= 2
+
+    def _of_the_window(self) -> float:
+        return float(np.mean(self._window)) if self._window else math.nan
 
     def _verdict(self) -> Verdict:
         if self._gauge is None:
@@ -232,4 +247,5 @@ def quantiles_of(sketch: Sketch) -> Quantiles:
         all_but_one,
         nearly_all,
         most,
+        tuple(Bin(*each) for each in sketch.bins()),
     )

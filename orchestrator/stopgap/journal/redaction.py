@@ -21,7 +21,7 @@ from stopgap.client.tensors import to_array
 from stopgap.errors import JournalError, PredictionError
 from stopgap.journal.logs import one_answer
 
-__all__ = ["DROP", "HASH", "ZERO", "Redaction", "Rule"]
+__all__ = ["DROP", "HASH", "ZERO", "Redaction", "Rule", "example_in"]
 
 DROP, ZERO, HASH = "drop", "zero", "hash"
 DIGEST_BYTES = 16
