@@ -60,11 +60,13 @@ model itself. They are to be answered rightly or not at all, and soon again.
 - **A death is contained.** A worker that dies, hangs or is killed is replaced, within two seconds or one and a half
   times what its model takes to load, whichever is longer. Who was in flight beside it is asked again, alone. What ends
   a worker alone is refused from then on (`stopgap incidents`); where the kernel ended it, for want of memory perhaps,
-  only when that happens to the same request again with no other worker busy.
+  only the second time, or the fourth where other workers were busy.
 - **Memory.** A worker's own limit is below its sandbox's, so that most of what asks for too much is refused, and told
   RESOURCE_EXHAUSTED. Where C++ does not ask whether it got what it wanted, the worker dies.
 - **Time.** A load, a run and a drain have limits of their own (`--load-timeout`, `--run-timeout`, `--drain-timeout`).
-  TensorFlow ends a run between two operations; a worker that is stuck within one is replaced.
+  TensorFlow ends a run between two operations; a worker that is stuck within one is replaced. So is one that is stuck
+  anywhere else: a request has five minutes beside its run, and a worker shows each second that it lives, or is replaced
+  after a minute. Time in which the whole sandbox was paused does not count.
 - **Beside it, nobody notices.** `make test-chaos` kills, stops, poisons and starves one model, and its sandbox and
   front, under load: not one answer is wrong; the other model fails only within a second of a front's end.
 

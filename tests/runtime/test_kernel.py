@@ -12,12 +12,16 @@ import pytest
 RUNTIME = Path(__file__).parents[2] / "images" / "runtime"
 
 
-def confined(code: str) -> str:
-    """What `code` prints in a process of its own that is confined first, and has a listening socket before that."""
+def confined(code: str, *, at_once: bool = True) -> str:
+    """What `code` prints in a process of its own that is confined first, and has a listening socket before that.
+
+    Args:
+        at_once: False where `code` confines it itself.
+    """
     preamble = "import ctypes,errno,fcntl,os,resource,signal,socket,sys,threading\n"
     preamble += "listener, other = socket.socket(socket.AF_UNIX), socket.socket(socket.AF_UNIX)\n"
     preamble += "listener.bind(''); listener.listen(); other.connect(listener.getsockname())\n"
-    preamble += "from stopgap_runtime import kernel\nkernel.confine(listener.fileno())\n"
+    preamble += "from stopgap_runtime import kernel\nkernel.confine(listener.fileno())\n" if at_once else ""
     program = subprocess.run(
         [sys.executable, "-c", preamble + code],
         env={"PYTHONPATH": str(RUNTIME)},
@@ -88,6 +92,39 @@ def test_calls_whose_flags_a_filter_cannot_see_do_not_exist() -> None:
         "for n in (435, 437): print(libc.syscall(n,0,0,0), ctypes.get_errno(), end=' ')"
     )
     assert answer == "-1 38 -1 38"
+
+
+def test_memory_that_is_shared_cannot_be_made_to_grow() -> None:
+    """It would outlive the worker, and no limit of its own would count it."""
+    answer = confined(
+        "from stopgap_runtime.shared_page import SharedPage\npage = SharedPage(4096)\n"
+        "from stopgap_runtime import kernel\nkernel.confine()\n"
+        "page.memory[:4] = b'mine'; os.lseek(page.descriptor, 0, os.SEEK_END)\n"
+        "try:\n    print(os.write(page.descriptor, bytes(1 << 20)))\n"
+        "except OSError as error:\n    print(errno.errorcode[error.errno])",
+        at_once=False,
+    )
+    assert answer == "EPERM"
+
+
+def test_a_forked_process_never_gets_back_into_its_parents_frames() -> None:
+    """Not even where nobody reads what it has to say of its end."""
+    program = (
+        "import os, sys\nfrom stopgap_runtime.birth import forked\n"
+        "reader, writer = os.pipe(); os.dup2(writer, 2); os.close(writer); os.close(reader)\n"
+        "def live():\n    sys.stderr.write('x' * 5000)\n    raise RuntimeError('x' * 5000)\n"
+        "try:\n    pid = forked(live)\nexcept BaseException:\n    print('back')\nelse:\n"
+        "    print('code', os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)\n    os._exit(0)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env={"PYTHONPATH": str(RUNTIME)},
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert done.stdout == "code 1\n"
 
 
 def test_what_inference_needs_still_works() -> None:

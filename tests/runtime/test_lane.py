@@ -7,7 +7,9 @@ import os
 import re
 import signal
 import socket
+import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -254,14 +256,18 @@ def test_whom_somebody_else_ends_is_to_blame_only_when_it_happens_again(
         assert second["fingerprint"] == first["fingerprint"]
 
 
-def test_whom_somebody_else_ends_while_others_run_is_never_to_blame(legacy_bundle: Path, tmp_path: Path) -> None:
+def test_whom_somebody_else_ends_while_others_run_is_to_blame_when_it_happens_again_and_again(
+    legacy_bundle: Path, tmp_path: Path
+) -> None:
     with runtime(legacy_bundle, counting_loop(tmp_path / "loop"), tmp_path) as served, ThreadPoolExecutor() as callers:
-        neighbour = callers.submit(served.worker().count_to, NEVER_ENDS, grpc_timeout="20S")
+        neighbour = callers.submit(served.worker().count_to, NEVER_ENDS, grpc_timeout="55S")
         for _ in range(3):
             meddle_in_the_lane(served, signal.SIGKILL)
-        assert not neighbour.done()
         assert [each["kind"] for each in told(served)["incidents"]] == ["died"] * 3
         assert told(served)["quarantined"] == 0
+        meddle_in_the_lane(served, signal.SIGKILL)
+        assert not neighbour.done()
+        assert told(served)["quarantined"] == 1
         (busy,) = served.worker_pids()
         os.kill(busy, signal.SIGKILL)
 
@@ -279,11 +285,30 @@ def meddle_in_the_lane(served: Runtime, number: signal.Signals) -> None:
 
 def busy_in_the_lane(served: Runtime) -> list[int]:
     """The lane's process, once it has used some time for a request."""
-    return [pid for pid in served.worker_pids() if name_of(pid) == "worker lane" and processor_s(pid) > 0.5]
+    with suppress(OSError):  # one has ended while we looked
+        return [pid for pid in served.worker_pids() if name_of(pid) == "worker lane" and processor_s(pid) > 0.5]
+    return []
 
 
 def name_of(pid: int) -> str:
     return Path(f"/proc/{pid}/comm").read_text().strip()
+
+
+def test_a_pause_of_the_whole_sandbox_convicts_nobody(legacy_bundle: Path, tmp_path: Path) -> None:
+    """The parent first, or it would bury its worker as one that somebody has stopped."""
+    with (
+        runtime(legacy_bundle, matrix_square(tmp_path / "square"), tmp_path, "--run-timeout", "10") as served,
+        ThreadPoolExecutor() as callers,
+    ):
+        asked = callers.submit(lane(served).predict, ones(4500), timeout_s=60)
+        wait_for(lambda: bool(busy_in_the_lane(served)), 10)
+        paused = [served.process.pid, *served.worker_pids()]
+        for number in (signal.SIGSTOP, signal.SIGCONT):
+            for pid in paused if number == signal.SIGSTOP else reversed(paused):
+                os.kill(pid, number)
+            time.sleep(11 if number == signal.SIGSTOP else 0)
+        assert asked.result(60).code in (OK, DEADLINE_EXCEEDED)  # TensorFlow's own clock has gone on
+        assert told(served)["incidents"] == []
 
 
 def ones(size: int) -> PredictRequest:

@@ -115,13 +115,13 @@ def slow(tmp_path: Path) -> Path:
 
 def test_a_worker_that_shows_no_sign_of_life_is_replaced(legacy_bundle: Path, quick: Path, tmp_path: Path) -> None:
     """Its main thread hangs, the others do not: no run is overdue, and nobody is accepted any more."""
-    with runtime(legacy_bundle, quick, tmp_path, "--silence-timeout", "2") as served:
-        time.sleep(3)
+    with runtime(legacy_bundle, quick, tmp_path, "--silence-timeout", "4") as served:
+        time.sleep(6)
         (worker,) = served.worker_pids()
         hold(worker)
         wait_for(lambda: os.waitpid(worker, os.WNOHANG) != (0, 0), 20)  # whoever holds it is told first that it ended
         wait_for(lambda: worker not in served.worker_pids() and served.worker().healthy(), 20)
-        assert "worker 0 ended: it had shown no sign of life for 2 s" in served.said()
+        assert "worker 0 ended: it had shown no sign of life for " in served.said()
         assert served.worker().count_to(5) == 5
 
 
@@ -153,7 +153,7 @@ def test_where_nothing_is_left_to_make_a_worker_from_it_is_made_later(
         limit_descriptors(served.process.pid, usual)
         wait_for(served.worker().healthy, 20)
         assert served.worker().count_to(5) == 5
-        assert len(descriptors_of(served.process.pid)) == len(before)
+        wait_for(lambda: len(descriptors_of(served.process.pid)) == len(before), 5)
 
 
 def test_who_asks_the_parent_when_no_descriptor_is_left_is_told_later(

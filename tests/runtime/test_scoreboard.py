@@ -42,10 +42,18 @@ def test_a_request_that_is_stuck_is_seen_whatever_it_is_stuck_in() -> None:
 
 
 def test_silence_counts_while_whoever_looks_is_awake() -> None:
-    pulse = Pulse()
-    assert pulse.silent_s(1) == 0
+    pulse = Pulse(remembers_s=1)
+    pulse.look(1)
+    assert (pulse.silent_s, pulse.paused_s) == (0, 0)
     time.sleep(0.2)
-    assert 0.2 <= pulse.silent_s(1) < 1
+    pulse.look(1)
+    assert 0.2 <= pulse.silent_s <= 1
+    before = pulse.silent_s
     time.sleep(1.5)  # a pause of the whole sandbox, say
-    assert 1.2 <= pulse.silent_s(1) < 1.5
-    assert pulse.silent_s(2) == 0
+    pulse.look(1)
+    assert pulse.silent_s == before + 1
+    assert 1.5 <= pulse.paused_s < 10
+    pulse.look(2)
+    assert pulse.silent_s == 0
+    time.sleep(1)
+    assert pulse.paused_s == 0, "whatever began before it has ended"

@@ -45,7 +45,7 @@ def written_down(answer: Desk, scoreboard: Scoreboard, keepsake: Keepsake | None
 
 
 def watched(answer: Desk, scoreboard: Scoreboard, limit_s: float) -> Desk:
-    """Whatever a request is stuck in, the parent sees that it is."""
+    """Whatever its answer is stuck in, the parent sees that it is."""
 
     def answer_in_time(request: Request) -> Response:
         with scoreboard.busy_until(time.monotonic() + limit_s):

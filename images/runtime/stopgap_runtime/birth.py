@@ -9,11 +9,11 @@ import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Final
+from typing import Final, NoReturn
 
 from . import kernel
 
-__all__ = ["cut_off", "forked"]
+__all__ = ["cut_off", "end", "forked"]
 
 _STANDARD_ERROR: Final = 2
 
@@ -37,7 +37,14 @@ def forked(live: Callable[[], None]) -> int:
     except BaseException:  # noqa: BLE001 - its end, whatever it is of
         traceback.print_exc()
     finally:
+        end(exit_code)
+
+
+def end(exit_code: int) -> NoReturn:
+    """Ends this process, whether or not anybody is there to read what it has printed."""
+    try:
         sys.stderr.flush()
+    finally:
         os._exit(exit_code)
 
 

@@ -36,7 +36,7 @@ class _Asker:
     def is_late(self) -> bool:
         return time.monotonic() > self._until
 
-    def is_answered(self, answer: Mapping[str, Any]) -> None:
+    def answer_with(self, answer: Mapping[str, Any]) -> None:
         """Has something to take from now on."""
         text = json.dumps(answer, ensure_ascii=False)  # which would make six bytes of two
         self.left = memoryview(text.encode("utf-8", "replace"))
@@ -124,4 +124,4 @@ class Control:
         if asked in self._takers:
             self._takers[asked](asker.stream)
         if asked in self._answers:
-            asker.is_answered(self._answers[asked]())
+            asker.answer_with(self._answers[asked]())

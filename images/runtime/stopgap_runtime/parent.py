@@ -150,16 +150,18 @@ class Parent:
         """Buries the dead; False when the model turned out not to load and never did before."""
         for errand in (self._probe, self._hand_over):
             errand.reap()
-        busy = [place for place in self._places if place.busy]  # before anyone is buried
+        ended: list[tuple[WorkerProcess, int]] = []
         for place in self._places:
             if not place.alive:
                 continue
             pid, status = os.waitpid(place.pid, os.WNOHANG | os.WUNTRACED)
             if pid and os.WIFSTOPPED(status):
                 place.kill_stopped()
-            if pid == 0 or os.WIFSTOPPED(status):
-                continue
-            line, death = place.buried(os.waitstatus_to_exitcode(status))
+            elif pid:
+                ended.append((place, os.waitstatus_to_exitcode(status)))
+        busy = [place for place in self._places if place.busy] if ended else []  # before anyone is buried
+        for place, exit_code in ended:
+            line, death = place.buried(exit_code)
             _say(f"worker {place.name} {line}")
             if death is not None and not self._draining:
                 self._take_note(place, death, beside=any(other is not place for other in busy))
@@ -180,12 +182,8 @@ class Parent:
             self._record(Kind.BACKING_OFF, place.name, f"not run for {self._back_off.left_s:.0f} s", None, ())
 
     def _is_to_blame(self, request: Fingerprint, death: Death, *, beside: bool) -> bool:
-        """Whether a request has ended the worker that ran it, rather than the kernel or a person.
-
-        One of whom that happens again is to blame, unless another worker ran something that could have used up the
-        memory.
-        """
-        return not death.from_outside or (not beside and self._suspicion.is_confirmed_by(request))
+        """Whether a request has ended the worker that ran it, and not the kernel or a person for another's fault."""
+        return not death.from_outside or self._suspicion.convicts(request, beside=beside)
 
     def _record(
         self, kind: Kind, worker: str, cause: str, fingerprint: Fingerprint | None, lines: Sequence[str]

@@ -2,8 +2,8 @@
 it runs alone.
 
 One page of shared memory for each worker. The worker writes, the parent reads; a worker that lies in it can only get
-itself replaced, and requests of its own model turned away. Times are `time.monotonic()`, which all processes of one
-kernel share.
+itself replaced, or not replaced, and requests of its own model turned away, or not. Times are `time.monotonic()`, which
+all processes of one kernel share.
 """
 
 from __future__ import annotations
@@ -116,13 +116,10 @@ class Scoreboard:
     @property
     def busy(self) -> bool:
         """Whether anything is under way."""
-        return bool(self._deadlines())
+        return any(self._memory[_FIRST_SLOT:])
 
     def overdue_s(self) -> float:
         """By how many seconds the worst of it is over its deadline; negative or zero when nothing is."""
-        deadlines = self._deadlines()
-        return time.monotonic() - min(deadlines) if deadlines else 0.0
-
-    def _deadlines(self) -> list[float]:
         values = (value for (value,) in _SLOT.iter_unpack(self._memory[_FIRST_SLOT:]))
-        return [value for value in values if value != _NEVER]
+        deadlines = [value for value in values if value != _NEVER]
+        return time.monotonic() - min(deadlines) if deadlines else 0.0

@@ -32,7 +32,7 @@ class Server:
         connections: How many connections are served at once; further ones wait in the socket's queue.
         keeps_alive: Whether a connection may carry several requests; else it must also bring its one soon, since
             others wait for its end.
-        show_life: Called each second, or more often, from the thread that accepts.
+        show_life: Called each second, or more often, from the thread that accepts, and while it drains.
     """
 
     def __init__(
@@ -93,6 +93,7 @@ class Server:
                 stream.shutdown(socket.SHUT_RD)  # what was received is still read and answered
         deadline = time.monotonic() + timeout_s
         while self._streams and time.monotonic() < deadline:
+            self._show_life()
             time.sleep(0.01)
 
     def _converse(self, stream: socket.socket) -> None:

@@ -44,7 +44,7 @@ class ServeSettings:
     load_timeout_s: float = 120.0
     run_timeout_s: float = 60.0
     drain_timeout_s: float = 20.0
-    silence_timeout_s: float = 20.0
+    silence_timeout_s: float = 60.0
     most_deaths_a_minute: int = 60
     max_message_bytes: int = 128 << 20
     worker_memory_bytes: int = 0

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
 import mmap
 import os
+from typing import Final
 
 __all__ = ["SharedPage"]
+
+# Who has the descriptor may write; but not make it larger, with memory that nobody's limit counts and that outlives it.
+_SEALS: Final = fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL
 
 
 class SharedPage:
@@ -25,15 +30,16 @@ class SharedPage:
     """
 
     def __init__(self, size: int, descriptor: int | None = None) -> None:
-        self.descriptor = os.memfd_create("stopgap") if descriptor is None else descriptor
+        self.descriptor = _new() if descriptor is None else descriptor
         try:
             if descriptor is None:
                 os.truncate(self.descriptor, size)
+                fcntl.fcntl(self.descriptor, fcntl.F_ADD_SEALS, _SEALS)
             self.memory = mmap.mmap(self.descriptor, size)  # which keeps a descriptor of its own open
+            self.memory.madvise(mmap.MADV_DONTFORK)
         except OSError:
             os.close(self.descriptor)
             raise
-        self.memory.madvise(mmap.MADV_DONTFORK)
         if descriptor is not None:
             os.close(descriptor)
 
@@ -41,3 +47,7 @@ class SharedPage:
         """Unmaps it."""
         self.memory.close()
         os.close(self.descriptor)
+
+
+def _new() -> int:
+    return os.memfd_create("stopgap", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)

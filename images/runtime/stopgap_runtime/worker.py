@@ -6,7 +6,6 @@ import os
 import select
 import signal
 import socket
-import sys
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -15,6 +14,7 @@ from typing import Final, NoReturn
 
 from . import kernel
 from .admission import Desk, closed, screened, watched, written_down
+from .birth import end
 from .capi import TensorFlow
 from .faults import Fault
 from .front_desk import FrontDesk
@@ -29,10 +29,9 @@ from .servable import Servable
 from .server import Server
 from .settings import ServeSettings
 
-__all__ = ["LOADED", "LOAD_FAILED", "Inheritance", "lay_down_rights", "turn_away", "work"]
+__all__ = ["BESIDES_ITS_RUN_S", "LOADED", "LOAD_FAILED", "Inheritance", "lay_down_rights", "turn_away", "work"]
 
-_BESIDES_ITS_RUN_S: Final = 60.0  # to take the largest request apart and put the largest answer together
-
+BESIDES_ITS_RUN_S: Final = 300.0  # to take the largest requests apart and put their answers together, many at once
 LOADED = "loaded"
 LOAD_FAILED = "failed"
 
@@ -69,7 +68,10 @@ class Inheritance:
         return self.listener.fileno(), self.control, *pages
 
     def mapped(self) -> Inheritance:
-        """The same in a process that was just forked, which has no mapping of these pages yet."""
+        """The same in a process that was just forked, which has no mapping of these pages yet.
+
+        The parent's objects must live on: to free one would unmap whatever has taken its addresses meanwhile.
+        """
         return replace(
             self,
             scoreboard=Scoreboard(self.scoreboard.connections, self.scoreboard.descriptor),
@@ -111,8 +113,7 @@ def _end_after(inheritance: Inheritance, serve: Callable[[], int]) -> NoReturn:
     except Exception:  # noqa: BLE001 - said here, and not in the parent's frames
         traceback.print_exc()
     finally:
-        sys.stderr.flush()
-        os._exit(exit_code)
+        end(exit_code)
 
 
 def _on_sigterm(_signal: int, _frame: FrameType | None) -> None:
@@ -141,7 +142,7 @@ def _serve(inheritance: Inheritance) -> int:
     desk: Desk = front_desk.answer
     if inheritance.alone:
         desk = written_down(desk, scoreboard, inheritance.keepsake)
-    desk = watched(desk, scoreboard, settings.run_timeout_s + _BESIDES_ITS_RUN_S)
+    desk = watched(desk, scoreboard, settings.run_timeout_s + BESIDES_ITS_RUN_S)
     desk = screened(desk, settings.name, inheritance.quarantine)
     return _answer_all(inheritance, desk, changes_state=servable.changes_any_state)
 

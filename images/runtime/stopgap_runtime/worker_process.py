@@ -22,7 +22,7 @@ from .pulse import Pulse
 from .quarantine import Fingerprint, Quarantine
 from .scoreboard import Scoreboard, Stage
 from .settings import ServeSettings
-from .worker import LOAD_FAILED, LOADED, Inheritance, turn_away, work
+from .worker import BESIDES_ITS_RUN_S, LOAD_FAILED, LOADED, Inheritance, turn_away, work
 from .worker_log import WorkerLog, printable
 
 __all__ = ["Death", "WorkerProcess", "described_failure"]
@@ -150,9 +150,12 @@ class WorkerProcess:
 
     def kill_if_late(self) -> None:
         """Ends a process that does not end by itself: its load, warm-up or a run is overdue, or it shows no life."""
-        if self.alive and (not self.loaded or self._scoreboard.alone is not None):
+        if not self.alive:
+            return
+        self._pulse.look(self._scoreboard.beat)
+        if not self.loaded or self._scoreboard.alone is not None:
             self._busy_at = time.monotonic()  # a load may take longer than an idle process is kept
-        if self.alive and not self._killed_for and (reason := self._late()):
+        if not self._killed_for and (reason := self._late()):
             self._kill(reason)
 
     def kill_stopped(self) -> None:
@@ -243,7 +246,7 @@ class WorkerProcess:
         os.set_blocking(log_reader, False)
         os.set_blocking(control_reader, False)
         self._scoreboard = scoreboard
-        self._pulse = Pulse()
+        self._pulse = Pulse(self._settings.run_timeout_s + BESIDES_ITS_RUN_S)
         self._log = WorkerLog(log_reader, self._print)
         self._control = (control_reader,)
         self._started = self._busy_at = time.monotonic()
@@ -278,11 +281,10 @@ class WorkerProcess:
         if not self.loaded:
             limit_s = self._settings.load_timeout_s + _LOAD_GRACE_S
             return f"it had not loaded the model after {limit_s:.0f} s" if age_s > limit_s else ""
-        silent_s = self._pulse.silent_s(self._scoreboard.beat)
-        if silent_s > self._settings.silence_timeout_s and not self._is_asked:  # who drains accepts nobody
-            return f"it had shown no sign of life for {silent_s:.0f} s"
-        overdue_s = self._scoreboard.overdue_s()
-        return f"a run was {overdue_s:.2f} s over its deadline" if overdue_s > _OVERDUE_GRACE_S else ""
+        if self._pulse.silent_s > self._settings.silence_timeout_s:
+            return f"it had shown no sign of life for {self._pulse.silent_s:.0f} s"
+        overdue_s = self._scoreboard.overdue_s() - self._pulse.paused_s
+        return f"a request was {overdue_s:.2f} s over its deadline" if overdue_s > _OVERDUE_GRACE_S else ""
 
     def _understand(self, report: bytes) -> None:
         """Reads `loaded <0|1>` or `failed <code> <text>`; anything else counts as no report."""
