@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from stopgap.comparison.pairs import Answer, Pair
-from stopgap.comparison.self_test import by_bets, self_test
+from stopgap.comparison.self_test import EXCLUDED, UNKNOWN, by_bets, self_test
 from stopgap.comparison.sight import Evidence
 from stopgap.verdict import bounded
 
@@ -69,4 +69,6 @@ def test_the_short_way_decides_as_the_long_one(mean: float, unknown: int, higher
     long = bounded(0, 1, margin=0.1).update(values, unknown).outcome
     given = 1 - values if higher else values
     evidence = Evidence("mean", higher_is_better=higher)
-    assert by_bets(given, unknown, evidence, 0.9 if higher else 0.1, 0.05) == long
+    excluded = np.full(40, EXCLUDED)
+    draws = np.stack([np.concatenate([given, np.full(unknown, UNKNOWN), excluded])] * 2)
+    assert by_bets(draws, evidence, 0.9 if higher else 0.1, 0.05) == [long, long]

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from stopgap.comparison.gauges import Terms, gauge_for
 from stopgap.comparison.pairs import Answer, Pair
@@ -28,6 +29,7 @@ SIZES = (0.01, 0.03, 0.1, 0.3, 1.0)  # of an output's own standard deviation
 MULTIPLES = (0.5, 1.0, 2.0, 4.0)  # of the share that the margin leaves
 DRAWS = 40
 UNKNOWN, EXCLUDED = math.inf, -math.inf
+MOST_AT_ONCE = 1 << 20  # values, of the draws that are judged together
 
 Damaging = Callable[[Pair, np.random.Generator], Answer]
 
@@ -144,11 +146,12 @@ class Bench:
 
     def tried(self, damage: Damage, random: np.random.Generator) -> Detection:
         damaged = self._seen([damage.harm(pair, random) for pair in self._pairs])
-        outcomes = []
-        for _ in range(self._draws):
-            places = random.integers(0, len(self._pairs), len(self._pairs)) if self._pairs else np.zeros(0, int)
-            hit = random.random(len(places)) < damage.share
-            outcomes.append(self._outcome(np.where(hit, damaged[:, places], self._intact[:, places])))
+        outcomes: list[str] = []
+        at_once = max(1, MOST_AT_ONCE // max(1, len(self._pairs)))
+        for start in range(0, self._draws, at_once):
+            chosen = [self._drawn(damage.share, random) for _ in range(start, min(self._draws, start + at_once))]
+            places, hit = (np.stack(each) for each in zip(*chosen))
+            outcomes += self._outcomes(damaged, places, hit)
         return Detection(
             damage.kind,
             damage.size,
@@ -174,49 +177,67 @@ class Bench:
         whole = measure.evidence.kind == "share" and self._plan.rows != MEAN
         return float(sight.values.min() if whole else sight.values.mean())
 
-    def _outcome(self, values: Floats) -> str:
-        outcomes = {
-            self._of(condition, measure.evidence, row) for (condition, measure), row in zip(self._judged, values)
-        }
-        return next(
-            (each for each in ("FAIL", "INCONCLUSIVE") if each in outcomes), "PASS" if outcomes else "INCONCLUSIVE"
-        )
+    def _drawn(self, share: float, random: np.random.Generator) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+        """Which units, and which of them are damaged."""
+        places = random.integers(0, len(self._pairs), len(self._pairs)) if self._pairs else np.zeros(0, np.int64)
+        return places, random.random(len(places)) < share
 
-    def _of(self, condition: Condition, evidence: Evidence, values: Floats) -> str:
+    def _outcomes(self, damaged: Floats, places: NDArray[np.int64], hit: NDArray[np.bool_]) -> list[str]:
+        """Of each draw, the worst of its conditions."""
+        by_condition = []
+        for (condition, measure), intact, harmed in zip(self._judged, self._intact, damaged):
+            by_condition.append(self._of(condition, measure.evidence, np.where(hit, harmed[places], intact[places])))
+        return [worst_of(set(outcomes)) for outcomes in zip(*by_condition)] or ["INCONCLUSIVE"] * len(places)
+
+    def _of(self, condition: Condition, evidence: Evidence, values: Floats) -> list[str]:
+        """Shape [draws, units]."""
+        share = evidence.kind == "share" and self._plan.rows != MEAN
+        if not share and condition.margin is not None and (self._terms.independent or not self._terms.whole_file):
+            return by_bets(values, evidence, condition.margin, self._terms.alpha)
+        return [self._alone(condition, evidence, draw, share=share) for draw in values]
+
+    def _alone(self, condition: Condition, evidence: Evidence, values: Floats, *, share: bool) -> str:
         counting = values[values != EXCLUDED]
         known = counting[counting != UNKNOWN]
         unknown = len(counting) - len(known)
-        fractions = self._plan.rows == MEAN
-        share = evidence.kind == "share" and not fractions
         if share and not self._terms.whole_file:
             judge = agreement(margin=condition.margin, alpha=self._terms.alpha, most_units=self._terms.most_units)
             return judge.update(known >= 1, unknown).outcome
-        if not share and condition.margin is not None and (self._terms.independent or not self._terms.whole_file):
-            return by_bets(known, unknown, evidence, condition.margin, self._terms.alpha)
-        gauge = gauge_for(evidence, condition.margin, self._terms, fractions=fractions)
+        gauge = gauge_for(evidence, condition.margin, self._terms, fractions=not share)
         for value in known:
             gauge.add(float(value))
         gauge.drop(unknown)
         return gauge.read().outcome
 
 
-def by_bets(values: Floats, unknown: int, evidence: Evidence, margin: float, alpha: float) -> str:
-    """What `stopgap.verdict.bounded` decides, at the margin alone: its whole grid would take minutes for all draws."""
+def worst_of(outcomes: set[str]) -> str:
+    return next((each for each in ("FAIL", "INCONCLUSIVE") if each in outcomes), "PASS" if outcomes else "INCONCLUSIVE")
+
+
+def by_bets(values: Floats, evidence: Evidence, margin: float, alpha: float) -> list[str]:
+    """What `stopgap.verdict.bounded` decides, at the margin alone: its whole grid would take minutes for all draws.
+
+    Args:
+        values: Shape [draws, units], with `UNKNOWN` and `EXCLUDED` among them.
+    """
     width = evidence.high - evidence.low
-    scaled, at = (values - evidence.low) / width, (margin - evidence.low) / width
+    with np.errstate(invalid="ignore"):
+        scaled, at = (values - evidence.low) / width, (margin - evidence.low) / width
     if evidence.higher_is_better:
         scaled, at = 1 - scaled, 1 - at
+    unknown, excluded = values == UNKNOWN, values == EXCLUDED
     passed, failed = (
-        log_capital(gains, unknown, mean) >= math.log(1 / alpha) for gains, mean in ((1 - scaled, 1 - at), (scaled, at))
+        log_capitals(np.where(unknown, 0.0, np.where(excluded, mean, gains)), mean) >= math.log(1 / alpha)
+        for gains, mean in ((1 - scaled, 1 - at), (scaled, at))
     )
-    return "INCONCLUSIVE" if passed is failed else "PASS" if passed else "FAIL"
+    return ["INCONCLUSIVE" if below == above else "PASS" if below else "FAIL" for below, above in zip(passed, failed)]
 
 
-def log_capital(values: Floats, lost: int, mean: float) -> float:
-    """Of the bet that the mean of these, and of so many zeros, is above another."""
-    bets = Bets(np.array([mean]))
-    bets.settle(values, lost)
-    return float(bets.log_capitals()[0])
+def log_capitals(values: Floats, mean: float) -> Floats:
+    """Of the bets that the mean of each row is above another: what is that mean itself changes nothing."""
+    bets = Bets(np.array([mean]), (len(values),))
+    bets.settle(values)
+    return bets.log_capitals()[:, 0]
 
 
 def damages(plan: Plan, pairs: Sequence[Pair]) -> list[Damage]:
