@@ -21,7 +21,8 @@ from stopgap.errors import EngineError
 __all__ = ["filter_of", "version"]
 
 LIBRARY = "libseccomp.so.2"
-REMEDY = "Install it: sudo apt-get install libseccomp2"
+INSTALL = "Install it: sudo apt-get install libseccomp2"
+UPGRADE = "Bring it up to date: sudo apt-get install --only-upgrade libseccomp2"
 
 ALLOW = 0x7FFF0000
 ERRNO = 0x00050000
@@ -124,7 +125,7 @@ def library() -> Any:
     try:
         bound = ctypes.CDLL(LIBRARY)
     except OSError as error:
-        raise EngineError("libseccomp is not installed, which makes the filter of system calls.", REMEDY) from error
+        raise EngineError("libseccomp is not installed, which makes the filter of system calls.", INSTALL) from error
     declare(bound.seccomp_version, ctypes.POINTER(_Version))
     declare(bound.seccomp_arch_native, ctypes.c_uint32)
     declare(bound.seccomp_arch_resolve_name, ctypes.c_uint32, ctypes.c_char_p)
@@ -147,4 +148,4 @@ def declare(function: Any, result: Any, *arguments: Any) -> None:
 def succeeded(status: int) -> None:
     """Turns a status, 0 or an error number below it, into an error."""
     if status < 0:
-        raise EngineError(f"libseccomp cannot make the filter of system calls: {os.strerror(-status)}.", REMEDY)
+        raise EngineError(f"libseccomp cannot make the filter of system calls: {os.strerror(-status)}.", UPGRADE)
