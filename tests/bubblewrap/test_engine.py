@@ -200,7 +200,7 @@ def test_a_sandbox_has_a_uid_of_its_own_to_itself_and_as_root_to_the_kernel(insi
         ("[os.getuid(), os.getgid(), os.getcwd()]", [65534, 65534, "/"]),
         ("os.uname().nodename", "sandbox"),
         ("sorted({*os.environ} - {'LC_CTYPE'})", ["PWD"]),  # LC_CTYPE is Python's own
-        ("[name for _, name in socket.if_nameindex()]", ["lo"]),
+        ("[line.split(':')[0].strip() for line in open('/proc/net/dev') if ':' in line]", ["lo"]),
         ("sorted(os.listdir('/dev'))", ["full", "null", "random", "urandom", "zero"]),
         ("os.path.exists('/dev/shm')", False),
         ("os.listdir('/etc')", ["ld.so.cache"]),
