@@ -61,6 +61,8 @@ model itself. They are to be answered rightly or not at all, and soon again.
   times what its model takes to load, whichever is longer. Who was in flight beside it is asked again, alone. What ends
   a worker alone is refused from then on (`stopgap incidents`); where the kernel ended it, for want of memory perhaps,
   only the second time, or the fourth where other workers were busy.
+- **Two lists of system calls.** One holds whatever runs in a sandbox or a front, on every engine, from its first
+  program on. A worker's own is much shorter, and it is put on before the model is loaded.
 - **Memory.** A worker's own limit is below its sandbox's, so that most of what asks for too much is refused, and told
   RESOURCE_EXHAUSTED. Where C++ does not ask whether it got what it wanted, the worker dies.
 - **Time.** A load, a run and a drain have limits of their own (`--load-timeout`, `--run-timeout`, `--drain-timeout`).

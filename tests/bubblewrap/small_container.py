@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from stopgap.containment.bubblewrap import Mount, prefix_mounts, prelude, walls
+from stopgap.containment.bubblewrap import Mount, prefix_mounts, prelude, sandbox_profile, walls
 from stopgap.engines.bubblewrap import BubblewrapEngine
 from stopgap.engines.cgroups import Limits
 from stopgap.engines.container_folder import group_of, make
@@ -85,6 +85,7 @@ class Small:
             sockets=str(self.sockets),
             listeners=("worker-0.sock",),
             grace_s=grace_s,
+            profile=sandbox_profile(host),
         )
 
     def start(self, code: str, *, kept: bool = False, grace_s: float = 3.0, limits: Limits | None = None) -> None:

@@ -22,9 +22,9 @@ from stopgap.engines.container_folder import make
 from stopgap.engines.monitor import lease
 from stopgap.engines.monitor.keeper import GOOD_WHILE_S, LONGEST_PAUSE_S, pause_after
 from stopgap.engines.monitor.output import LARGEST_FILE
-from stopgap.engines.monitor.records import write_status
+from stopgap.engines.monitor.records import CONTAINER, read_container, write_container, write_status
 from stopgap.engines.monitoring import begin, clear_up
-from stopgap.engines.processes import is_gone, process, resident_mib
+from stopgap.engines.processes import family, is_gone, process, resident_mib
 from stopgap.engines.protocol import State
 from stopgap.errors import EngineError
 
@@ -466,7 +466,7 @@ def test_of_the_callers_descriptors_none_gets_in(small: Small, tmp_path: Path) -
         small.start(
             "import json, os\n"
             "found = {}\n"
-            "for number in range(64):\n"
+            "for number in range(256):\n"
             "  try: found[number] = os.readlink(f'/proc/self/fd/{number}').partition(':')[0]\n"
             "  except OSError: pass\n"
             "print(json.dumps(found))"
@@ -475,6 +475,46 @@ def test_of_the_callers_descriptors_none_gets_in(small: Small, tmp_path: Path) -
         os.close(secret)
     until(lambda: small.is_in(State.EXITED))
     assert json.loads(small.said()) == {"0": "/dev/null", "1": "pipe", "2": "pipe", "4": "pipe", "6": "socket"}
+
+
+def filters(small: Small) -> set[str]:
+    """Of each thread of each process inside, the first one among them: how many there are."""
+    tasks = [task for pid in family(small.first) for task in Path(f"/proc/{pid}/task").iterdir()]
+    statuses = [(task / "status").read_text(encoding="utf-8") for task in tasks]
+    return {line for status in statuses for line in status.splitlines() if line.startswith("Seccomp_filters:")}
+
+
+def test_each_life_is_behind_the_filter_that_its_monitor_was_handed(small: Small) -> None:
+    """Also where the folder's files say something else by then."""
+    small.start(ANSWERS, kept=True)
+    assert small.ask()
+    assert filters(small) == {"Seccomp_filters:\t1"}
+    write_container(small.folder, read_container(small.folder)._replace(profile=""))
+    for _ in range(3):
+        before = small.ask()
+        small.kill_first()
+        assert small.ask() != before
+        assert filters(small) == {"Seccomp_filters:\t1"}
+
+
+def test_who_is_told_of_a_filter_that_nobody_hands_over_does_not_start(small: Small) -> None:
+    make(small.folder, small.described(ANSWERS)._replace(profile=""))
+    begin(small.folder, small.engine.limits_by)
+    assert not small.status.walls_stood
+    assert small.is_in(State.EXITED)
+
+
+def test_who_was_made_before_there_were_filters_can_be_resumed(small: Small) -> None:
+    made = small.described(ANSWERS)
+    place = made.before.index("--seccomp")
+    make(small.folder, made._replace(before=(*made.before[:place], *made.before[place + 2 :]), profile=""))
+    description = small.folder / CONTAINER
+    fields = json.loads(description.read_text(encoding="utf-8"))
+    del fields["profile"]
+    description.write_text(json.dumps(fields), encoding="utf-8")
+    assert small.engine.resume(small.name)
+    assert small.ask()
+    assert filters(small) == {"Seccomp_filters:\t0"}
 
 
 def test_signals_have_their_defaults_inside(small: Small) -> None:

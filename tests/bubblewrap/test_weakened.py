@@ -1,13 +1,15 @@
 """bubblewrap's walls with one thing taken away from each: an audit finds that, and no more than what comes of it.
 
 Some are held twice, so that taking one away opens nothing: bwrap itself sets no_new_privs, a monitor has neither a
-terminal nor an environment that could be inherited.
+terminal nor an environment that could be inherited, a user's namespace has no room for another and the filter of system
+calls lets none be made.
 
 As root and, by test_unprivileged.py, as a user without rights.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 from collections.abc import Callable, Iterator
@@ -18,6 +20,8 @@ from typing import Any
 import pytest
 from stopgap.audit.examination import wall_of
 from stopgap.audit.lines import Status
+from stopgap.containment import seccomp
+from stopgap.containment.descriptors import FILTER
 from stopgap.containment.specs import ContainerSpec
 from stopgap.engines.bubblewrap import BubblewrapEngine
 from stopgap.engines.monitor.records import Container
@@ -38,9 +42,13 @@ TMP = "/tmp"  # noqa: S108 - a path inside the container
 
 # What only a worker's own filter refuses here. Without it, nothing does.
 OF_THE_FILTER = {
-    *("sockets", "vsock", "signals", "processes", "programs", "tmp", "programs_in_tmp", "libraries_in_tmp"),
-    *("programs_in_memory", "keyrings", "io_uring", "tracing", "bpf_and_perf", "userfaultfd", "address_layout"),
-    *("filter", *(["user_namespaces"] if ROOT else [])),
+    *("sockets", "signals", "processes", "programs", "tmp", "programs_in_tmp", "libraries_in_tmp"),
+    "programs_in_memory",
+}
+# What the filter for all inside refuses besides: without it, a worker's own alone does.
+OF_THE_FILTER_FOR_ALL = {
+    *("filter", "vsock", "keyrings", "io_uring", "tracing", "bpf_and_perf", "userfaultfd", "address_layout"),
+    *(["user_namespaces"] if ROOT else []),
 }
 UNFILTERED = """
 import sys
@@ -127,6 +135,27 @@ def runtime_without(function: str) -> Weaken:
     return weaken
 
 
+def unfiltered(container: Container) -> Container:
+    """Neither told of a filter nor handed one."""
+    return without("--seccomp", str(FILTER))(container)._replace(profile="")
+
+
+def letting(*names: str) -> Weaken:
+    """Through the filter, whatever the arguments."""
+
+    def weaken(container: Container) -> Container:
+        profile = json.loads(container.profile)
+        return container._replace(
+            profile=json.dumps({**profile, "syscalls": [*profile["syscalls"], seccomp.allowed(*names)]})
+        )
+
+    return weaken
+
+
+def both(first: Weaken, second: Weaken) -> Weaken:
+    return lambda container: second(first(container))
+
+
 def smaller_tmp(container: Container) -> Container:
     """Bwrap's own is half of the memory."""
     place = container.before.index("--size")
@@ -138,7 +167,7 @@ EVERYBODYS = [
         "its network",
         without("--unshare-net"),
         frozenset({"network"}),
-        frozenset({"tcp", "udp", "interfaces", "abstract_sockets"}),
+        frozenset({"abstract_sockets"}),  # a list of them is a file; any other socket than Unix ones the filter refuses
     ),
     Weakening(
         "its read-only root",
@@ -183,6 +212,12 @@ EVERYBODYS = [
         frozenset({"environment"}),
     ),
     Weakening(
+        "its filter of system calls",
+        unfiltered,
+        frozenset({"filter_for_all"}),
+        frozenset(OF_THE_FILTER_FOR_ALL),
+    ),
+    Weakening(
         "its workers' filter", runtime_without("confine"), frozenset({"worker_filter"}), frozenset(OF_THE_FILTER)
     ),
     Weakening(
@@ -198,7 +233,7 @@ ROOTS = [
         "its user",
         without("--reuid=65534"),
         frozenset({"process_uid", "parent_closed"}),
-        frozenset({"own_uid", "identity", "oom_score", "kernel_settings"}),
+        frozenset({"own_uid", "oom_score", "kernel_settings"}),
     ),
     Weakening(
         "fsize", without_rlimit("fsize"), frozenset({"largest_file"}), frozenset({"large_file", "higher_limits"}), True
@@ -211,14 +246,19 @@ ROOTS = [
     ),
     Weakening(
         "its cleared groups",
-        instead("--clear-groups", "--groups=4", before="--no-new-privs"),
+        both(letting("setgroups"), instead("--clear-groups", "--groups=4", before="--no-new-privs")),
         frozenset({"process_groups"}),
         frozenset({"groups"}),
     ),
 ]
 
 USERS = [
-    Weakening("its lack of user namespaces", without("--disable-userns"), frozenset(), frozenset({"user_namespaces"})),
+    Weakening(
+        "its filter, and its lack of user namespaces",
+        both(unfiltered, without("--disable-userns")),
+        frozenset({"filter_for_all"}),
+        frozenset({*OF_THE_FILTER_FOR_ALL, "user_namespaces"}),
+    ),
 ]
 
 PROCESSORS = Weakening("its processors", limits(cpus=1.5), frozenset({"cpus"}))

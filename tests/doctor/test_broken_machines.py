@@ -188,6 +188,17 @@ def test_no_engine_at_all(state: Path, tmp_path: Path) -> None:
     assert {line["state"] for line in seen.lines if line["remedy"]} == {"broken"}
 
 
+def test_nothing_to_make_the_filter_of_system_calls_with(state: Path, tmp_path: Path) -> None:
+    listed = subprocess.run(["ldconfig", "-p"], capture_output=True, text=True, check=True).stdout.splitlines()
+    library = next(line.split(" => ")[1] for line in listed if "libseccomp.so.2 " in line and "x86-64" in line)
+    without = after(f"mount --bind /dev/null {Path(library).resolve()}")
+    seen = diagnosed(state, within=without, environment={"DOCKER_HOST": f"unix://{tmp_path}/docker.sock"})
+    assert seen.faults == [("engine", "serve takes"), ("Docker", "engine"), ("bubblewrap", "a real call")]
+    line = seen.line("bubblewrap", "a real call")
+    assert "libseccomp is not installed" in line["detail"]
+    assert "sudo apt-get install libseccomp2" in line["remedy"]
+
+
 def test_no_permission_on_the_engines_socket(person: Person) -> None:
     with tempfile.TemporaryDirectory() as folder, socket.socket(socket.AF_UNIX) as listener:
         Path(folder).chmod(0o755)

@@ -142,7 +142,7 @@ WEAKENINGS = [
     Weakening(
         "its profile of system calls",
         host(security_opt=["no-new-privileges:true", "seccomp=unconfined"]),
-        frozenset({"seccomp", "parent_filter"}),
+        frozenset({"seccomp", "filter_for_all"}),
         frozenset({"filter", "user_namespaces", "keyrings", "io_uring", "tracing", "bpf_and_perf", "userfaultfd"})
         | frozenset({"address_layout", "vsock", "socket_links"}),
     ),

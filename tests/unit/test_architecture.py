@@ -78,7 +78,7 @@ FLOORS = {
 FOREIGN = {
     "click": {"stopgap.cli"},
     "cyclonedx": {"stopgap.sbom"},
-    "ctypes": {"stopgap_runtime.capi", "stopgap_runtime.kernel"},
+    "ctypes": {"stopgap.engines.libseccomp", "stopgap_runtime.capi", "stopgap_runtime.kernel"},
     "docker": {"stopgap.engines.docker"},
     "elftools": {"stopgap.elf"},
     "filelock": {"stopgap.bundles", "stopgap.store", "stopgap.workshop"},

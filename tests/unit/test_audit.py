@@ -43,7 +43,7 @@ command = importlib.import_module("stopgap.cli.audit")
 DOCKER = Wall("docker", "docker")
 ROOT = Wall("root", "groups")
 HOLDS_HERE = Effect("tcp", "connect", promised.NETWORK)
-FILTER_ALONE = Effect("vsock", "make a socket", promised.SOCKETS_WITHIN)
+FILTER_ALONE = Effect("programs_in_tmp", "run something", promised.FROM_TMP)
 NOT_THE_FILTERS = Effect("groups", "be in a group", promised.OWN_GROUPS, filtered=False)
 
 

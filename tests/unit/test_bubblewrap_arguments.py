@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from stopgap.containment import seccomp
 from stopgap.containment.bubblewrap import Arguments, Host, Tools, arguments, trial
+from stopgap.containment.descriptors import FILTER
 from stopgap.containment.specs import FrontSpec, SandboxSpec
 from stopgap.interpreter import Interpreter
 from stopgap.models import Model
@@ -192,6 +195,28 @@ def test_a_user_gets_a_user_namespace_in_which_no_other_can_be_made() -> None:
 
 @EVERYONE
 @BOTH
+def test_everything_is_behind_the_profile_that_docker_gets(spec: SandboxSpec | FrontSpec, host: Host) -> None:
+    words = walls(spec, host)
+    assert words[words.index("--seccomp") + 1] == str(FILTER)
+    profile = json.loads(made(spec, host).profile)
+    dockers = json.loads(seccomp.SANDBOX if spec is SANDBOX else seccomp.FRONT)
+    more = profile["syscalls"][len(dockers["syscalls"]) :]
+    assert {**profile, "syscalls": profile["syscalls"][: len(dockers["syscalls"])]} == dockers
+    names = {name for rule in more for name in rule["names"]}
+    assert names == ({"setresuid", "setresgid", "setgroups", "capset"} if host.privileged else set())
+
+
+def test_as_root_only_the_containers_own_user_can_be_become() -> None:
+    for spec, uid in ((SANDBOX, 65534), (FRONT, 65533)):
+        rules = json.loads(made(spec).profile)["syscalls"]
+        (become,) = (rule for rule in rules if "setresuid" in rule["names"])
+        assert [(each["index"], each["op"], each["value"]) for each in become["args"]] == [
+            (argument, "SCMP_CMP_EQ", uid) for argument in range(3)
+        ]
+
+
+@EVERYONE
+@BOTH
 def test_the_last_step_before_the_program_is_prlimit(spec: SandboxSpec | FrontSpec, host: Host) -> None:
     assert inside(spec, host)[-2:] == ["gate", "/usr/bin/prlimit"]
 
@@ -242,9 +267,10 @@ def test_a_sandbox_without_an_interpreter_is_a_mistake() -> None:
 
 
 @EVERYONE
-def test_a_trial_has_a_sandboxes_walls_and_needs_nothing_handed_to_it(host: Host) -> None:
-    words = trial(host, ("true",))
+def test_a_trial_has_a_sandboxes_walls_and_needs_nothing_handed_to_it_but_the_filter(host: Host) -> None:
+    words = trial(host, ("true",), 17)
     shared = set(walls(SANDBOX, host)) - {"--info-fd"}
     assert {word for word in shared if word.startswith("--")} <= set(words)
     assert "--info-fd" not in words
+    assert words[words.index("--seccomp") + 1] == "17"
     assert words[-1] == "true"

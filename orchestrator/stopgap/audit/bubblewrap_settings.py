@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable, Mapping
 
 from stopgap.audit import promised
@@ -27,6 +28,14 @@ def namespace(name: str) -> Look:
         return Seen("its own" if own else "the host's", own)
 
     return in_family(look)
+
+
+def user_namespace(family: Family) -> Seen:
+    """Root's sandboxes are in the host's, where the filter of system calls keeps them from making others."""
+    if family.namespaces is None:
+        return CLOSED
+    own = "user" in family.namespaces
+    return Seen("its own" if own else "the host's", own or os.geteuid() == 0)
 
 
 def in_mounts(look: Callable[[Mapping[str, frozenset[str]]], Seen]) -> Look:
@@ -152,7 +161,7 @@ OF_BUBBLEWRAP: tuple[Setting, ...] = (
     Setting("ipc", "IPC namespace", promised.SHARED, namespace("ipc")),
     Setting("uts_namespace", "UTS namespace", promised.HOSTNAME, namespace("uts")),
     Setting("cgroup_namespace", "cgroup namespace", promised.GROUPS, namespace("cgroup")),
-    Setting("user_namespace", "user namespace", promised.USER_NAMESPACES, namespace("user")),
+    Setting("user_namespace", "user namespace", promised.USER_NAMESPACES, in_family(user_namespace)),
     Setting("devices", "devices beside the five", promised.DEVICES, in_mounts(devices)),
     Setting("memory", "memory", promised.MEMORY, memory),
     Setting("swap", "memory and swap", promised.SWAP, swap),

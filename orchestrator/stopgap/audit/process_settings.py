@@ -76,9 +76,11 @@ def workers_memory(view: View) -> Seen:
     return Seen("not each worker has a limit" if without else "a limit of each worker's", not without)
 
 
-def parents_filter(family: Family) -> Seen:
-    filtered = family.parent.status["Seccomp"] == A_LIST
-    return Seen("there is one" if filtered else "there is none", filtered)
+def filter_for_all(family: Family) -> Seen:
+    """Each thread of each process, the first one among them."""
+    unfiltered = [each for each in family.all_inside if each.status["Seccomp"] != A_LIST]
+    said = "there is none" if len(unfiltered) == len(family.all_inside) else "not on each thread of each process"
+    return Seen(said if unfiltered else "on each thread of each process", not unfiltered)
 
 
 def parent_is_closed(family: Family) -> Seen:
@@ -100,7 +102,7 @@ OF_PROCESSES: tuple[Setting, ...] = (
     Setting("process_groups", "other groups of its processes", OWN_GROUPS, in_family(groups)),
     Setting("worker_filter", "the workers' own filter of system calls", WORKERS, in_family(workers_filter)),
     Setting("worker_memory", "the workers' own limit of memory", WORKERS_MEMORY, workers_memory),
-    Setting("parent_filter", "a filter of system calls for all inside", FILTER, in_family(parents_filter)),
+    Setting("filter_for_all", "a filter of system calls for all inside", FILTER, in_family(filter_for_all)),
     Setting("parent_closed", "memory of the runtime's parent", PARENT, in_family(parent_is_closed)),
     Setting("process_oom_score", "out-of-memory score", OOM, in_family(oom_score)),
     Setting("process_terminal", "terminal of the runtime", TERMINAL, in_family(terminal)),

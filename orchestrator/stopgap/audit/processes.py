@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from stopgap.engines.processes import everyone, process
+from stopgap.engines.processes import everyone, family, process
 
 __all__ = ["Family", "ProcessSeen", "family_of"]
 
@@ -45,6 +45,7 @@ class Family:
 
     Attributes:
         first: The pid of its first process.
+        all_inside: Every process of it, the first one among them, but for those that had ended.
         parent: The runtime's.
         workers: The parent's children, but for those that had ended.
         oom_score: The parent's.
@@ -54,6 +55,7 @@ class Family:
     """
 
     first: int
+    all_inside: tuple[ProcessSeen, ...]
     parent: ProcessSeen
     workers: tuple[ProcessSeen, ...]
     oom_score: int
@@ -81,6 +83,7 @@ def family_of(first: int, *, begins_with_runtime: bool) -> Family | None:
         parent = first if begins_with_runtime else children_of(first)[0]
         return Family(
             first,
+            all_inside=tuple(each for each in map(seen_alive, sorted(family(first))) if each),
             parent=seen(parent),
             workers=tuple(each for each in map(seen_alive, children_of(parent)) if each),
             oom_score=int((PROC / str(parent) / "oom_score_adj").read_text(encoding="ascii")),

@@ -1,7 +1,7 @@
 """Promises as bubblewrap's arguments: pure.
 
 `bwrap` stays outside; a child of its builds the walls, stays as the first process within them, and starts what becomes
-one program after the other:
+one program after the other. All of them are behind the filter of system calls, which bwrap puts on last:
 
     setpriv   as root alone: gives up uid 0 and every capability
     sh        the gate: says that the walls stand, and waits to be let through
@@ -20,7 +20,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from stopgap.containment.descriptors import FIRST_LISTENER, GATE, INFO, READY
+from stopgap.containment import seccomp
+from stopgap.containment.descriptors import FILTER, FIRST_LISTENER, GATE, INFO, READY
 from stopgap.containment.specs import (
     ADMIN_FOLDER,
     FRONT_OPEN_FILES,
@@ -37,7 +38,7 @@ from stopgap.containment.specs import (
 from stopgap.interpreter import Interpreter
 from stopgap.models import SANDBOX_UID
 
-__all__ = ["Arguments", "Host", "Tools", "arguments", "trial"]
+__all__ = ["Arguments", "Host", "Tools", "arguments", "sandbox_profile", "trial"]
 
 APP_FOLDER = "/opt/stopgap/app"
 BUNDLE_FOLDER = "/opt/stopgap/bundle"
@@ -92,12 +93,14 @@ class Arguments:
         rlimits: What `prlimit` is told: `nofile` → `400:400`, soft and hard.
         stand_ins: What it is told besides where no control group holds memory and tasks as a whole.
         program: What runs in the end.
+        profile: The system calls that everything inside may make, of which the descriptor FILTER has the program.
     """
 
     before: tuple[str, ...]
     rlimits: Mapping[str, str]
     stand_ins: Mapping[str, str]
     program: tuple[str, ...]
+    profile: str
 
 
 @dataclass(frozen=True)
@@ -144,6 +147,7 @@ def sandbox_arguments(spec: SandboxSpec, host: Host, interpreter: Interpreter) -
             f"--listen-fds={','.join(map(str, listeners))}",
             f"--ready-fd={READY}",
         ),
+        profile=sandbox_profile(host),
     )
 
 
@@ -163,13 +167,27 @@ def front_arguments(spec: FrontSpec, host: Host) -> Arguments:
         # Its memory's hard limit is as high as can be: it may have to be raised while it runs.
         stand_ins={**rlimits(host, nproc=FRONT_PIDS), "data": raisable(host, "data", spec.memory_mib * MIB)},
         program=(ENVOY, *spec.command),
+        profile=profile_for(host, FRONT_UID, seccomp.FRONT),
     )
 
 
-def trial(host: Host, program: tuple[str, ...]) -> tuple[str, ...]:
-    """A command line that builds a sandbox's walls, gives up all rights, and runs `program`: does that work here?"""
+def sandbox_profile(host: Host) -> str:
+    """Of system calls, for a sandbox and for what it begins with."""
+    return profile_for(host, SANDBOX_UID, seccomp.SANDBOX)
+
+
+def profile_for(host: Host, uid: int, profile: str) -> str:
+    return seccomp.from_root_to(uid, profile) if host.privileged else profile
+
+
+def trial(host: Host, program: tuple[str, ...], filter_at: int) -> tuple[str, ...]:
+    """A command line that builds a sandbox's walls, gives up all rights, and runs `program`: does that work here?
+
+    Args:
+        filter_at: The descriptor that has the program of a sandbox's profile.
+    """
     return (
-        *walls(host, SANDBOX_UID, "sandbox", (), tmp_mib=1, info=False),
+        *walls(host, SANDBOX_UID, "sandbox", (), tmp_mib=1, info=False, filter_at=filter_at),
         *privileges_dropped(host, SANDBOX_UID),
         str(host.tools.prlimit),
         "--core=0:0",
@@ -192,6 +210,7 @@ def walls(
     tmp_mib: int,
     own_network: bool = True,
     info: bool = True,
+    filter_at: int = FILTER,
 ) -> tuple[str, ...]:
     return (
         str(host.tools.bwrap),
@@ -204,6 +223,8 @@ def walls(
         "--hostname",
         hostname,
         *(("--info-fd", str(INFO)) if info else ()),
+        "--seccomp",
+        str(filter_at),
         # First of all, so that what is mounted below /tmp is not hidden by it.
         "--size",
         str(tmp_mib * MIB),

@@ -82,10 +82,6 @@ class Limit:
 
 
 WORKERS_CANNOT = "only a worker's own filter stands before that"
-NO_FILTER = NotPromised(
-    "a worker has one of its own, see below; the parent, which reads no model and no request, has none"
-)
-KEYS_COME_ALONG = NotPromised(f"the session keyring of whoever ran stopgap comes along; {WORKERS_CANNOT}")
 HOSTS_PROGRAMS = NotPromised("/usr is the host's, read-only, with everything that is installed there")
 CANNOT_BE_NOEXEC = NotPromised(f"bubblewrap cannot mount it so; {WORKERS_CANNOT}")
 FILES_UNCOUNTED = NotPromised(f"bubblewrap cannot limit it; a control group counts them as memory; {WORKERS_CANNOT}")
@@ -94,6 +90,15 @@ READ_ONLY_MODEL = Held("a read-only mount; what the host has mounted below comes
 FEW_DEVICES = Held("five of them, and no right to make others", ("--dev-bind", "/dev/null", "/dev/null"))
 SIZED_TMP = Held("the size of a file system in memory", ("--size", "*", "--perms", "1777", "--tmpfs", "/tmp"))  # noqa: S108
 PROFILE = Held("a profile of system calls, of ours and not Docker's", ("security_opt",))
+SAME_PROFILE = Held("the same profile as a filter, which bubblewrap puts on before anything runs", ("--seccomp", "*"))
+SAME_PROFILE_AS_ROOT = Held(
+    "the same profile as a filter, which bubblewrap puts on before anything runs; it has the calls besides by which "
+    "setpriv gives up uid 0, and which lead back to nothing",
+    SAME_PROFILE.told,
+)
+NO_OTHER_SOCKETS = Held(
+    "a profile of system calls: Unix sockets alone, and none connects; none to a hypervisor", SAME_PROFILE.told
+)
 WORKERS_LIST = Held("the runtime itself: each worker gives up the rest before it loads its model")
 PARENT_IS_CLOSED = Held("the runtime itself: its parent can be neither traced nor dumped")
 UNLESS_UNCOUNTED = "a control group, where the kernel counts swap"
@@ -148,13 +153,9 @@ WALLS: tuple[Promise, ...] = (
         docker=Held(
             "a profile of system calls: Unix sockets alone, and none connects; none to a hypervisor", ("security_opt",)
         ),
-        root=NotPromised(
-            f"its network is empty, but a socket to a hypervisor (AF_VSOCK) is in no network; {WORKERS_CANNOT}"
-        ),
-        user=NotPromised(
-            f"its network is empty, but a socket to a hypervisor (AF_VSOCK) is in no network; {WORKERS_CANNOT}"
-        ),
-        front="It makes those of the network and connects; none to a hypervisor, with Docker.",
+        root=NO_OTHER_SOCKETS,
+        user=NO_OTHER_SOCKETS,
+        front="It makes those of the network and connects; none to a hypervisor.",
     ),
     Promise(
         "It cannot change its model",
@@ -260,16 +261,16 @@ WALLS: tuple[Promise, ...] = (
     Promise(
         "It can make no user namespaces",
         docker=PROFILE,
-        root=NotPromised(f"it can, and has every right over what is in them; {WORKERS_CANNOT}"),
-        user=Held("bubblewrap leaves none to be made in its own", ("--disable-userns",)),
-        front="With bubblewrap as root, nothing keeps Envoy from making them.",
+        root=SAME_PROFILE,
+        user=Held(
+            "bubblewrap leaves none to be made in its own, and the profile lets none be made", ("--disable-userns",)
+        ),
     ),
     Promise(
         "System calls are filtered for all that is inside",
         docker=PROFILE,
-        root=NO_FILTER,
-        user=NO_FILTER,
-        front="With bubblewrap, Envoy has none.",
+        root=SAME_PROFILE_AS_ROOT,
+        user=SAME_PROFILE,
         gvisor=Held(
             "the same profile, which gVisor's kernel heeds; but not for what `docker exec` lets in", ("security_opt",)
         ),
@@ -341,9 +342,8 @@ WALLS: tuple[Promise, ...] = (
     Promise(
         "It reaches no keys in the kernel's keyrings",
         docker=PROFILE,
-        root=KEYS_COME_ALONG,
-        user=KEYS_COME_ALONG,
-        front="With bubblewrap, nothing keeps Envoy from them.",
+        root=SAME_PROFILE,
+        user=SAME_PROFILE,
     ),
     Promise(
         "It changes no settings of the kernel's",

@@ -1,10 +1,12 @@
 """The system calls that an engine lets through for everything in a container, as the profile that Docker takes: pure.
 
+Bubblewrap takes the program that libseccomp makes of the same profile, as Docker's and Podman's own runtimes do.
+
 A list of what may be done, by purpose, and not Docker's own default with some of it taken out: that default differs
 between Docker's releases (io_uring left it with Docker 25; in 20.10's, sockets to a hypervisor may be made, AF_VSOCK,
 which the network mode none does not cover; ptrace is in it from Linux 4.8 on), and it has to carry every program there
-is. What runs here is known: a Python that loads TensorFlow, and Envoy. That both work under it is what every test on
-Docker shows.
+is. What runs here is known: a Python that loads TensorFlow, and Envoy. That both work under it is what every test with
+a container shows.
 
 It is the outer of two lists. A worker's own, in the runtime, is much shorter, since it is put on when all that a start
 needs is done. In neither: io_uring, ptrace and process_vm_*, userfaultfd, bpf, perf events, keyrings, mounts,
@@ -17,10 +19,10 @@ from __future__ import annotations
 import errno
 import json
 import socket
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-__all__ = ["AF_VSOCK", "FRONT", "SANDBOX", "SANDBOX_IN_GVISOR", "Profile", "families", "profile"]
+__all__ = ["AF_VSOCK", "FRONT", "SANDBOX", "SANDBOX_IN_GVISOR", "Profile", "families", "from_root_to", "profile"]
 
 Profile = dict[str, Any]
 
@@ -101,22 +103,37 @@ def profile(names: Iterable[str], socket_families: Iterable[int]) -> Profile:
         "architectures": ["SCMP_ARCH_X86_64"],
         "syscalls": [
             allowed(*names),
-            allowed("clone", argument=0, comparison="SCMP_CMP_MASKED_EQ", value=NAMESPACE_FLAGS),
-            *(
-                allowed("socket", "socketpair", argument=0, comparison="SCMP_CMP_EQ", value=int(family))
-                for family in socket_families
-            ),
+            allowed("clone", where=[compared(0, "SCMP_CMP_MASKED_EQ", NAMESPACE_FLAGS)]),
+            *(allowed("socket", "socketpair", where=[equal(0, int(family))]) for family in socket_families),
             {"names": [*UNKNOWN], "action": "SCMP_ACT_ERRNO", "errnoRet": errno.ENOSYS},
         ],
     }
 
 
-def allowed(*names: str, argument: int | None = None, comparison: str = "", value: int = 0) -> Profile:
-    rule: Profile = {"names": [*names], "action": "SCMP_ACT_ALLOW"}
-    if argument is not None:
-        # With a mask, the two values are the mask and what is to be left; else the second means nothing.
-        rule["args"] = [{"index": argument, "value": value, "valueTwo": 0, "op": comparison}]
-    return rule
+def allowed(*names: str, where: Sequence[Profile] = ()) -> Profile:
+    """Where all of these hold of the arguments."""
+    return {"names": [*names], "action": "SCMP_ACT_ALLOW", **({"args": [*where]} if where else {})}
+
+
+def equal(argument: int, value: int) -> Profile:
+    return compared(argument, "SCMP_CMP_EQ", value)
+
+
+def compared(argument: int, comparison: str, value: int) -> Profile:
+    """With a mask, the two values are the mask and what is to be left; else the second means nothing."""
+    return {"index": argument, "value": value, "valueTwo": 0, "op": comparison}
+
+
+def from_root_to(uid: int, held: str) -> str:
+    """The same for what begins as root behind it, with the calls by which setpriv gives up all rights but these.
+
+    Whoever has become that user gains nothing by them: it can become nobody else, and a set of capabilities that has
+    none can only be set to none.
+    """
+    wanted = json.loads(held)
+    only = [equal(argument, uid) for argument in range(3)]
+    more = (allowed("setresuid", "setresgid", where=only), allowed("setgroups", where=[equal(0, 0)]), allowed("capset"))
+    return json.dumps({**wanted, "syscalls": [*wanted["syscalls"], *more]})
 
 
 def families(held: Profile) -> set[int]:

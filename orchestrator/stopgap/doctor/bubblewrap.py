@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
 from stopgap import processor, roots
 from stopgap.bundle_rows import check_machine
-from stopgap.containment.bubblewrap import trial
 from stopgap.doctor.bundles import HASHING_LIMIT_S
 from stopgap.doctor.check import Check
 from stopgap.doctor.finding import Finding, absent, ok, unknown
 from stopgap.doctor.machine import Machine
 from stopgap.doctor.once import given
-from stopgap.engines.bubblewrap_host import find_host
+from stopgap.engines import libseccomp
+from stopgap.engines.bubblewrap_host import find_host, tried
 from stopgap.interpreter import interpreter
 
 __all__ = ["TOPIC", "checks"]
@@ -37,7 +36,7 @@ def checks(machine: Machine) -> Iterator[Check]:
 
 def real_call(machine: Machine) -> Finding:
     machine.bubblewrap()
-    return ok("builds a sandbox's walls")
+    return ok(f"builds a sandbox's walls, and libseccomp {libseccomp.version()} its filter of system calls")
 
 
 def python(_machine: Machine) -> Finding:
@@ -51,9 +50,7 @@ def limits(machine: Machine) -> Finding:
 
 def avx_inside(machine: Machine) -> Finding:
     given(machine.bubblewrap)
-    host = find_host()
-    command = trial(host, (str(host.tools.shell), "-c", "exec grep -m 1 ^flags /proc/cpuinfo"))
-    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    done = tried(find_host(), "exec grep -m 1 ^flags /proc/cpuinfo")
     flags = done.stdout.partition(":")[2].split()
     if not flags:
         return unknown(f"a sandbox does not tell: {' '.join(done.stderr.split())}")

@@ -277,6 +277,7 @@ class BubblewrapEngine:
             listeners=sandbox.listeners if sandbox else (),
             grace_s=spec.stop_timeout_s,
             image=spec.image,
+            profile=words.profile,
         )
 
     def _existing(self, container: str) -> Path:

@@ -12,13 +12,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from stopgap.containment.bubblewrap import Host, Tools, trial
+from stopgap.containment.bubblewrap import Host, Tools, sandbox_profile, trial
+from stopgap.engines import libseccomp
 from stopgap.engines.cgroups import CGROUP_V1, CGROUP_V2, MIB, RLIMITS, Limits, hierarchies, version_2
 from stopgap.engines.mechanisms import mechanism
 from stopgap.engines.systemd_scope import SCOPE, scope_words
 from stopgap.errors import EngineError
 
-__all__ = ["USER_SESSION", "check", "find_host", "find_mechanism"]
+__all__ = ["USER_SESSION", "check", "find_host", "find_mechanism", "tried"]
 
 TIMEOUT_S = 10.0
 TRIAL_LIMITS = Limits(memory_mib=64, tasks=32, cpus=0.5)
@@ -134,15 +135,30 @@ def check(host: Host) -> None:
         raise EngineError(
             "The kernel is too old for the bubblewrap engine.", "Linux 5.3 or newer is needed."
         ) from error
-    command = trial(host, (str(host.tools.shell), "-c", ":"))
-    try:
-        done = subprocess.run(
-            command, stdin=subprocess.DEVNULL, capture_output=True, timeout=TIMEOUT_S, check=False, text=True
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise trouble(str(error)) from error
+    done = tried(host, ":")
     if done.returncode:
         raise trouble(done.stderr or f"exit code {done.returncode}")
+
+
+def tried(host: Host, script: str) -> subprocess.CompletedProcess[str]:
+    """What comes of a shell's script behind a sandbox's walls.
+
+    Raises:
+        EngineError: It could not be begun, or does not end.
+    """
+    with libseccomp.filter_of(sandbox_profile(host)) as filter_at:
+        try:
+            return subprocess.run(
+                trial(host, (str(host.tools.shell), "-c", script), filter_at),
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                timeout=TIMEOUT_S,
+                check=False,
+                text=True,
+                pass_fds=(filter_at,),
+            )
+        except (OSError, subprocess.TimeoutExpired) as error:
+            raise trouble(str(error)) from error
 
 
 def trouble(said: str) -> EngineError:

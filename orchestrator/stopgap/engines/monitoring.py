@@ -14,6 +14,7 @@ from pathlib import Path
 
 from stopgap.engines.bubblewrap_host import USER_SESSION
 from stopgap.engines.container_folder import group_of
+from stopgap.engines.libseccomp import filter_of
 from stopgap.engines.mechanisms import mechanism
 from stopgap.engines.monitor import lease, output, records
 from stopgap.engines.monitor.keeper import ANNOUNCEMENT, AT_ONCE
@@ -61,8 +62,10 @@ def begin(folder: Path, limits_by: str) -> bool:
             handed.callback(os.close, writer)
             clear_up(folder)
             records.forget_status(folder)
+            profile = profile_of(folder)
+            filters = [handed.enter_context(filter_of(profile))] if profile else []
             lease.hand_on(held)
-            spawn(folder, limits_by, held, writer)
+            spawn(folder, limits_by, held, writer, *filters)
         poll = select.poll()
         poll.register(reader, select.POLLIN)
         if not poll.poll(BEGIN_TIMEOUT_S * 1000):
@@ -83,16 +86,23 @@ def check_owner(folder: Path) -> None:
         raise EngineError(f"{folder.name} belongs to uid {owner}.", f"Act as that user: sudo -u '#{owner}' stopgap …")
 
 
-def spawn(folder: Path, limits_by: str, held: int, begun: int) -> None:
+def profile_of(folder: Path) -> str:
+    """The container's profile of system calls; empty where it has none, or where a monitor will say what is damaged."""
+    with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
+        return records.read_container(folder).profile
+    return ""
+
+
+def spawn(folder: Path, limits_by: str, *handed: int) -> None:
     """The process that is started becomes the parent of the monitor, and ends at once."""
     command = [sys.executable, "-I", "-S", "-c", BOOTSTRAP, str(SOURCES), MONITOR]
     with (folder / output.NEWER).open("ab") as errors:
         starter = subprocess.Popen(
-            [*command, str(folder), limits_by, str(held), str(begun)],
+            [*command, str(folder), limits_by, *map(str, handed)],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=errors,
-            pass_fds=(held, begun),
+            pass_fds=handed,
             start_new_session=True,
             cwd="/",
             env={name: os.environ[name] for name in ("PATH", *USER_SESSION) if name in os.environ},

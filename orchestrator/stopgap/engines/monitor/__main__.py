@@ -1,4 +1,4 @@
-"""`python -I -S -c … stopgap.engines.monitor FOLDER MECHANISM LEASE BEGUN`: keeps one container until it is to end."""
+"""`python … stopgap.engines.monitor FOLDER MECHANISM LEASE BEGUN FILTER`: keeps one container until it is to end."""
 
 from __future__ import annotations
 
@@ -15,18 +15,20 @@ __all__ = ["main"]
 def main(arguments: Sequence[str]) -> None:
     """
     Args:
-        arguments: The container's folder, what holds its limits, and two inherited descriptors: the lease, and a pipe
-            that is closed as soon as it is known whether the container's walls stand.
+        arguments: The container's folder, what holds its limits, and inherited descriptors: the lease, a pipe that is
+            closed as soon as it is known whether the container's walls stand, and the filter of system calls, where it
+            has one.
     """
-    folder, limits_by, lease, begun = Path(arguments[0]), arguments[1], int(arguments[2]), int(arguments[3])
-    for descriptor in (lease, begun):
+    folder, limits_by = Path(arguments[0]), arguments[1]
+    lease, begun, *filters = map(int, arguments[2:])
+    for descriptor in (lease, begun, *filters):
         os.set_inheritable(descriptor, False)
     if os.fork():
         os._exit(0)  # whoever started us has no child to wait for, however long we stay
     os.setsid()
     os.umask(0o022)
     sign(lease)
-    Keeper(folder, limits_by, Once(begun)).run()
+    Keeper(folder, limits_by, Once(begun), *filters).run()
 
 
 class Once:

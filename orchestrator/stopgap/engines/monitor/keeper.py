@@ -47,14 +47,16 @@ class Keeper:
     Args:
         limits_by: The mechanism's name.
         begun: Called once, when the container's walls stand for the first time or are known not to.
+        filter_at: The descriptor that has the container's filter of system calls, where it has one.
     """
 
-    def __init__(self, folder: Path, limits_by: str, begun: Callable[[], None]) -> None:
+    def __init__(self, folder: Path, limits_by: str, begun: Callable[[], None], filter_at: int | None = None) -> None:
         self._folder = folder
         self._container = read_container(folder)
         self._mechanism = mechanism(limits_by, self._container.group)
         self._status = Status(state="created", boot=boot_id(), mechanism=limits_by)
         self._begun = begun
+        self._filter_at = filter_at
         self._log = CappedLog(folder)
         self._is_saved = True
         self._is_announced = False
@@ -98,7 +100,7 @@ class Keeper:
             self._container = read_container(self._folder)  # it may have been widened
         kills = self._mechanism.kills()
         try:
-            life = Life(self._container, self._mechanism, listeners, self._log.write)
+            life = Life(self._container, self._mechanism, listeners, self._log.write, self._filter_at)
         except OSError as error:
             self._log.note(f"it could not be started: {error}")
             self._set(exit_code=NOT_STARTED, walls_stood=False)

@@ -11,7 +11,7 @@ import socket
 import time
 from collections.abc import Callable, Collection, Sequence
 
-from stopgap.containment.descriptors import FIRST_LISTENER, GATE, INFO, READY
+from stopgap.containment.descriptors import FILTER, FIRST_LISTENER, GATE, INFO, READY
 from stopgap.engines.cgroups import Mechanism
 from stopgap.engines.monitor.birth import become
 from stopgap.engines.monitor.records import Container
@@ -54,6 +54,7 @@ class Life:
         mechanism: Mechanism,
         listeners: Sequence[socket.socket],
         prints: Callable[[bytes], None],
+        filter_at: int | None,
     ) -> None:
         self.began = time.monotonic()
         self.pid: int | None = None
@@ -74,6 +75,9 @@ class Life:
             self._gate, their_gate = ends((one.detach(), other.detach()), ours, theirs)
             announced, announces = ends(os.pipe(), ours, theirs)
             handed = {1: prints_to, 2: prints_to, INFO: tells, GATE: their_gate}
+            if filter_at is not None:
+                os.lseek(filter_at, 0, os.SEEK_SET)  # the last life's bwrap has read it to its end
+                handed[FILTER] = filter_at
             if listeners:
                 handed[READY] = announces
                 handed.update((FIRST_LISTENER + index, each.fileno()) for index, each in enumerate(listeners))

@@ -50,6 +50,8 @@ class Container(NamedTuple):
         listeners: Their names in there.
         grace_s: How long it may take to end once it was asked to.
         image: The root that it is made of; empty where an older stopgap has made it.
+        profile: The system calls that it may make; likewise. A monitor is handed the program that was made of it, which
+            holds for all lives that it keeps.
     """
 
     labels: Mapping[str, str]
@@ -63,6 +65,7 @@ class Container(NamedTuple):
     listeners: tuple[str, ...]
     grace_s: float
     image: str = ""
+    profile: str = ""
 
     def command(self, in_group: bool) -> list[str]:
         """The whole command line."""
