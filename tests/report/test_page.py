@@ -241,3 +241,14 @@ def test_pixels_are_what_they_were(pages: dict[str, Path], document: Document) -
 
 def test_it_is_the_same_for_the_same_document(pages: dict[str, Path]) -> None:
     assert page_of(conversion()) == pages["conversion"].read_text(encoding="utf-8")
+
+
+def test_no_two_drawings_of_a_page_are_mixed_up() -> None:
+    """Two conditions of which everything is alike but the name."""
+    for found in (retrained(30, kept=False), conversion(30)):
+        alike = found.result.conditions[:2]
+        both = tuple(replace(each, name=f"{name} {each.name}") for each in alike for name in ("one", "other"))
+        text = page_of(replace(found, result=replace(found.result, conditions=both)))
+        identities = re.findall(r' id="([^"]+)"', text)
+        assert len(identities) > 20
+        assert len(identities) == len(set(identities))
