@@ -26,7 +26,6 @@ RETRAINED: Final[Mapping[str, Any]] = {
         {"measure": "equal", "output": "label", "margin": 0.97},
         {"measure": "jensen_shannon", "output": "probs", "margin": 0.05},
         {"measure": "difference", "output": "score"},
-        {"measure": "parity", "margin": 0.9},
         {"measure": "latency", "budget_s": 0.02, "margin": 0.5},
     ],
 }

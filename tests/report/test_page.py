@@ -121,8 +121,9 @@ def test_it_is_seen_as_it_is_preferred_says_nothing_and_asks_for_nothing(
 def test_axe_finds_nothing(browser: Browser, pages: dict[str, Path], name: str) -> None:
     with visit(browser, pages[name]) as opened:
         assert opened.violations() == []
-        opened.page.emulate_media(color_scheme="dark")
-        assert opened.violations("color-contrast") == []
+        if name == "retrained":  # which has all that has a colour
+            opened.page.emulate_media(color_scheme="dark")
+            assert opened.violations("color-contrast") == []
 
 
 def test_axe_would_find_something(browser: Browser, tmp_path: Path) -> None:
@@ -208,11 +209,11 @@ class Headings(HTMLParser):
 
 def test_the_headings_alone_tell_what_was_found(pages: dict[str, Path]) -> None:
     (first, *others) = [text for _, text in Headings(pages["retrained"].read_text(encoding="utf-8")).found]
-    assert first == "The candidate misses 1 of 4 margins"
+    assert first == "The candidate misses 1 of 3 margins"
     assert re.fullmatch(r"9[\d.]+ % of answers are equal, below the margin of 97 %", others[1])
     assert any(text.startswith("The candidate is faster: ") for text in others)
     assert "Not pinned: candidate" in others
-    assert re.fullmatch(r"Of 5 conditions \d hold, 1 fails(, 1 is open)?, 1 is only shown", others[0])
+    assert re.fullmatch(r"Of 4 conditions \d holds?, 1 fails(, 1 is open)?, 1 is only shown", others[0])
     (_, *others) = [text for _, text in Headings(pages["conversion"].read_text(encoding="utf-8")).found]
     assert "The legacy model differs from itself by up to 3·10⁻⁷" in others
 
@@ -240,3 +241,14 @@ def test_pixels_are_what_they_were(pages: dict[str, Path], document: Document) -
 
 def test_it_is_the_same_for_the_same_document(pages: dict[str, Path]) -> None:
     assert page_of(conversion()) == pages["conversion"].read_text(encoding="utf-8")
+
+
+def test_no_two_drawings_of_a_page_are_mixed_up() -> None:
+    """Two conditions of which everything is alike but the name."""
+    for found in (retrained(30, kept=False), conversion(30)):
+        alike = found.result.conditions[:2]
+        both = tuple(replace(each, name=f"{name} {each.name}") for each in alike for name in ("one", "other"))
+        text = page_of(replace(found, result=replace(found.result, conditions=both)))
+        identities = re.findall(r' id="([^"]+)"', text)
+        assert len(identities) > 20
+        assert len(identities) == len(set(identities))

@@ -98,7 +98,7 @@ class Threshold:
             labels = (tuple(names[each] for each in ours[:, 0]), tuple(names[each] for each in theirs[:, 0]))
         with np.errstate(invalid="ignore"):
             apart = np.abs(rows.candidate - rows.legacy)[~agree]
-        severity = float(np.nanmax(np.nan_to_num(apart, nan=np.inf, posinf=np.inf), initial=0.0))
+        severity = float(np.max(np.nan_to_num(apart, nan=np.inf, posinf=np.inf), initial=0.0))
         return Sight(agree.astype(np.float64), labels=labels, severity=severity)
 
     def _decided(self, scores: Floats) -> NDArray[np.int64]:

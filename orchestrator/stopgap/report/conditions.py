@@ -103,10 +103,10 @@ def section_of(number: int, finding: Finding, result: Result) -> Section:
     blocks += course_of(finding, result.scope)
     blocks += values_of(finding)
     for errors in finding.errors:
-        blocks += errors_of(errors)
+        blocks += errors_of(errors, finding.name)
     blocks += differences_of(finding)
     if finding.table is not None:
-        blocks += decisions_of(finding.table)
+        blocks += decisions_of(finding.table, finding.name)
     blocks += slices_of(finding)
     blocks += [*counts_of("Why units disagree, or do not count", finding.reasons), *counts_of("Noted", finding.notes)]
     return Section(f"condition-{number}", heading[:1].upper() + heading[1:], blocks, finding.name, finding.outcome)
@@ -159,11 +159,15 @@ def values_of(finding: Finding) -> list[Block]:
     if finding.evidence == "share" or not finding.values.count or finding.differences is not None:
         return []
     return distribution_of(
-        "Values of the units", [("units", "evidence", finding.values)], telling_of(finding), finding.name
+        "Values of the units",
+        [("units", "evidence", finding.values)],
+        telling_of(finding),
+        finding.name,
+        of=finding.name,
     )
 
 
-def errors_of(errors: OutputErrors) -> list[Block]:
+def errors_of(errors: OutputErrors, condition: str) -> list[Block]:
     """Element by element, absolute and relative."""
     share = errors.outside / errors.elements if errors.elements else 0.0
     told = (
@@ -180,7 +184,7 @@ def errors_of(errors: OutputErrors) -> list[Block]:
     ):
         if quantiles.count:
             title, series = f"{kind} errors of {errors.output}", [("elements", "evidence", quantiles)]
-            blocks += distribution_of(title, series, Telling(), label, [*marks, *marks_of(quantiles)])
+            blocks += distribution_of(title, series, Telling(), label, [*marks, *marks_of(quantiles)], of=condition)
     return blocks
 
 
@@ -208,8 +212,13 @@ def distribution_of(
     marks: Sequence[Mark] = (),
     *,
     logarithmic: bool = True,
+    of: str = "",
 ) -> list[Block]:
-    """The picture, and its quantiles as a table."""
+    """The picture, and its quantiles as a table.
+
+    Args:
+        of: Which condition it belongs to, where the title does not say it.
+    """
     logarithmic = logarithmic and all(quantiles.least >= 0 for *_, quantiles in series)
     found = [
         Distribution(name, side, [(each.lower, each.upper, each.count) for each in quantiles.bins])
@@ -223,11 +232,10 @@ def distribution_of(
     )
     blocks: list[Block] = []
     if found:
+        sheets = [Sheet(size, f"{of}: {title}" if of else title, description) for size in (WIDE, NARROW)]
         drawings = [
-            charts.distributions(
-                found, telling, Sheet(size, title, description), marks=marks, label=label, logarithmic=logarithmic
-            )
-            for size in (WIDE, NARROW)
+            charts.distributions(found, telling, sheet, marks=marks, label=label, logarithmic=logarithmic)
+            for sheet in sheets
         ]
         blocks.append(figure(drawings, title + ("; the axis is logarithmic." if logarithmic else ".")))
     return [*blocks, quantiles_of(title, series, telling)]
@@ -247,7 +255,7 @@ def quantiles_of(title: str, series: Sequence[tuple[str, str, Quantiles]], telli
     return Table(title, (Column(""), *sides), rows)
 
 
-def decisions_of(table: Decisions) -> list[Block]:
+def decisions_of(table: Decisions, condition: str) -> list[Block]:
     """Which decisions turn into which, and whether evenly."""
     rows = sum(map(sum, table.counts))
     turned = rows - sum(row[place] for place, row in enumerate(table.counts))
@@ -265,7 +273,7 @@ def decisions_of(table: Decisions) -> list[Block]:
         pairs = balances_of(table)
         description = "; ".join(f"{one.forth}: {one.forth_count:,}, {one.back}: {one.back_count:,}" for one in pairs)
         drawings = [
-            charts.balances(pairs, Sheet(size, "Decisions that turned, both ways", description))
+            charts.balances(pairs, Sheet(size, f"{condition}: decisions that turned, both ways", description))
             for size in (WIDE, NARROW)
         ]
         blocks += [

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import io
 import re
+import threading
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -47,6 +48,8 @@ NAMES: Final = {
     EVIDENCE: "evidence",
     MARGIN: "margin",
 }
+# Its settings are one process's, whichever thread makes them.
+ONE_AT_A_TIME: Final = threading.Lock()
 POINTS_PER_INCH: Final = 72  # so that a unit of matplotlib's SVG is a pixel
 SVG, XLINK = "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"
 NUMBER: Final = re.compile(r"-?\d+\.\d{2,}")
@@ -86,7 +89,7 @@ class Sheet:
     """What is drawn on.
 
     Attributes:
-        title: What it is, in a few words; any text.
+        title: What it is, in a few words; any text. Of two drawings in one page no two are to be told alike.
         description: What it shows, for those who do not see it.
     """
 
@@ -113,7 +116,7 @@ def drawn(paint: Callable[[Axes], None], height: int, sheet: Sheet) -> str:
         sheet: How wide it is, and what it is called.
     """
     settings: Any = {**SETTINGS, "font.size": sheet.size.text, "svg.hashsalt": sheet.name}
-    with mpl.rc_context(settings), warnings.catch_warnings():
+    with ONE_AT_A_TIME, mpl.rc_context(settings), warnings.catch_warnings():
         # Which glyphs its own font has does not matter: the page's is taken.
         warnings.filterwarnings("ignore", "Glyph .* missing from", UserWarning)
         figure = Figure((sheet.size.width / POINTS_PER_INCH, height / POINTS_PER_INCH), layout="constrained")
