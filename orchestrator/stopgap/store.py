@@ -202,6 +202,10 @@ class Store:
             raise self._unusable(error) from error
         return folder
 
+    def observer_socket(self, grpc_port: int, name: str) -> Path:
+        """Where the observer of that model listens. Nobody but Envoy gets there: it is in no sandbox's folder."""
+        return self.front_folder(grpc_port) / "observers" / f"{name}.sock"
+
     def sandbox_folder(self, grpc_port: int, name: str) -> Path:
         return self.front_folder(grpc_port) / "sandboxes" / name
 
@@ -258,6 +262,16 @@ class Store:
         """
         problem = f"Another stopgap is starting or stopping {name!r} just now."
         with self._locked(f"deployment-{name}", 0, DeploymentError(problem, "Wait until it is done, then try again.")):
+            yield
+
+    @contextlib.contextmanager
+    def locked_shadow(self, name: str) -> Iterator[None]:
+        """
+        Raises:
+            DeploymentError: Another stopgap is at work on that model's shadow.
+        """
+        problem = f"Another stopgap is beginning or ending the shadow of {name!r} just now."
+        with self._locked(f"shadow-{name}", 0, DeploymentError(problem, "Wait until it is done, then try again.")):
             yield
 
     @contextlib.contextmanager
