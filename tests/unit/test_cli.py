@@ -35,6 +35,7 @@ COMMANDS = [
     "serve",
     "predict",
     "compare",
+    "shadow",
     "status",
     "logs",
     "incidents",

@@ -25,6 +25,7 @@ COMMANDS = (
     "serve",
     "predict",
     "compare",
+    "shadow",
     "status",
     "logs",
     "incidents",
