@@ -37,6 +37,7 @@ PARTS = {
     "numpy": {"dtype", "ndarray", "float64", "int64", "bool_"},
     "numpy.core.multiarray": {"_reconstruct", "scalar"},
     "numpy._core.multiarray": {"_reconstruct", "scalar"},
+    "random": {"Random"},
     "numpy.core.numeric": {"_frombuffer"},
     "numpy._core.numeric": {"_frombuffer"},
 }
