@@ -62,7 +62,7 @@ def observe(name: str, store: Store, listens: Callable[[], None], ends: threadin
         observation.take_up()
         tap = observation.new_tap()
         askers = [
-            threading.Thread(target=observation.ask, args=(tap,), name=f"asker-{number}", daemon=True)
+            threading.Thread(target=asking, args=(observation, tap, ends), name=f"asker-{number}", daemon=True)
             for number in range(shadow.in_flight)
         ]
         for asker in askers:
@@ -78,6 +78,14 @@ def observe(name: str, store: Store, listens: Callable[[], None], ends: threadin
         for asker in askers:
             asker.join(timeout=1)
         observation.finish(tap)
+
+
+def asking(observation: Observation, tap: Tap, ends: threading.Event) -> None:
+    """Who asks must not end alone: all that came would be dropped while the observer seemed to live."""
+    try:
+        observation.ask(tap)
+    finally:
+        ends.set()
 
 
 class Observation:
