@@ -69,10 +69,10 @@ class Scene:
         shadowing.begin(wanted, self._engines, self._store, print, silent)
 
     def sample(self, per_million: int) -> None:
-        """With none the route mirrors nothing at all, and the observer waits."""
+        """With none there is no route that mirrors, and the observer waits."""
         found = shadows.find("bench", self._store)
         assert found is not None  # noqa: S101 - begun above
-        shadows.put(replace(found, per_million=per_million, ready=per_million > 0), self._store)
+        shadows.put(replace(found, per_million=per_million), self._store)
         shadowing.refresh(self._store.deployment("bench"), self._engines, self._store)
         time.sleep(SETTLES_S)
 

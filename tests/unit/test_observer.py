@@ -234,6 +234,13 @@ def test_counters_are_added_up_over_a_restart_of_the_front() -> None:
     assert totals.expected == 102
 
 
+def test_a_sample_that_was_changed_between_two_readings_is_no_alarm() -> None:
+    counts = advanced({}, Mirrored(5000, 1500, 1500), 1_000_000, unsure=900_000)
+    assert not any("sample" in text for text in warnings(totals_in(counts), 1_000_000))
+    counts = advanced({}, Mirrored(5000, 100, 100), 1_000_000, unsure=900_000)
+    assert any("sample" in text for text in warnings(totals_in(counts), 1_000_000))
+
+
 def test_both_accounts_are_held_against_each_other() -> None:
     counts = {"seen": 90, "joined": 70, f"dropped: {UNDELIVERED}": 10, f"dropped: {LOST}": 15}
     counts.update(advanced(counts, Mirrored(100, 100, 90, 10), 1_000_000))

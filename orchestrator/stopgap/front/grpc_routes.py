@@ -53,7 +53,7 @@ def _of_model(upstream: Upstream) -> Iterator[dict[str, Any]]:
     named = {"grpc": {}, "dynamic_metadata": [_read(MODEL_NAME, {"exact": upstream.name})]}
     for token in upstream.observers:
         yield _from_observer(upstream, {**named, "prefix": "/", "headers": by_observer(token)})
-    if upstream.mirror is not None:
+    if upstream.mirror is not None and upstream.mirror.per_million:
         mirrored = mirror_policy(upstream, upstream.mirror)
         yield to_model(upstream, {**named, "path": PREDICT}, **_CALLERS_DEADLINE, **mirrored)
     yield to_model(upstream, {**named, "prefix": "/"}, **_CALLERS_DEADLINE)

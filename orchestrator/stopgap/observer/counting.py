@@ -12,7 +12,8 @@ __all__ = ["LOST", "UNDELIVERED", "Totals", "advanced", "totals_in", "warnings"]
 
 # What Envoy counts, and under which names totals and last readings are kept.
 FIELDS = ("predictions", "sent", "delivered", "undelivered", "not_mirrored")
-TOTAL, READ, EXPECTED = "front: ", "read: ", "expected in a million"
+TOTAL, READ = "front: ", "read: "
+EXPECTED, UNCERTAIN = "expected in a million", "uncertain in a million"
 BEGUN = "begun"
 SEEN, JOINED, DROPPED = "seen", "joined", "dropped: "
 UNDELIVERED, LOST = "not delivered", "lost with the observer"
@@ -28,6 +29,7 @@ class Totals:
     Attributes:
         predictions: What users asked by gRPC's Predict.
         expected: How many of them should have been drawn for the sample.
+        uncertain: By how many that may be wrong, since the sample was changed between two readings.
         sent: How many were.
         undelivered: Of those, how many the observer did not take.
         not_mirrored: What came over REST, or by other methods.
@@ -38,6 +40,7 @@ class Totals:
 
     predictions: int
     expected: float
+    uncertain: float
     sent: int
     undelivered: int
     not_mirrored: int
@@ -63,6 +66,7 @@ def totals_in(counts: Mapping[str, int]) -> Totals:
     return Totals(
         predictions=front["predictions"],
         expected=counts.get(EXPECTED, 0) / 1e6,
+        uncertain=counts.get(UNCERTAIN, 0) / 1e6,
         sent=front["sent"],
         undelivered=front["undelivered"],
         not_mirrored=front["not_mirrored"],
@@ -72,11 +76,14 @@ def totals_in(counts: Mapping[str, int]) -> Totals:
     )
 
 
-def advanced(counts: Mapping[str, int], read: Mirrored, per_million: int, *, only_read: bool = False) -> dict[str, int]:
+def advanced(
+    counts: Mapping[str, int], read: Mirrored, per_million: int, *, unsure: int = 0, only_read: bool = False
+) -> dict[str, int]:
     """The counts that a reading changes; an Envoy that has started anew counts from 0.
 
     Args:
         per_million: The sample since the last reading.
+        unsure: By how much it may have been another.
         only_read: It is where counting begins.
     """
     now = {name: getattr(read, name) for name in FIELDS}
@@ -86,7 +93,9 @@ def advanced(counts: Mapping[str, int], read: Mirrored, per_million: int, *, onl
     last = {name: counts.get(READ + name, 0) for name in FIELDS}
     grown = {name: now[name] - last[name] if now[name] >= last[name] else now[name] for name in FIELDS}
     totals = {TOTAL + name: counts.get(TOTAL + name, 0) + grown[name] for name in FIELDS}
-    return {**changed, **totals, EXPECTED: counts.get(EXPECTED, 0) + per_million * grown["predictions"]}
+    drawn = {EXPECTED: per_million, UNCERTAIN: unsure}
+    grown_by = {name: counts.get(name, 0) + each * grown["predictions"] for name, each in drawn.items()}
+    return {**changed, **totals, **grown_by}
 
 
 def warnings(totals: Totals, per_million: int) -> list[str]:
@@ -117,4 +126,4 @@ def warnings(totals: Totals, per_million: int) -> list[str]:
 def off_the_sample(totals: Totals, per_million: int) -> bool:
     share = per_million / 1e6
     deviation = math.sqrt(max(totals.predictions * share * (1 - share), 0.0))
-    return abs(totals.sent - totals.expected) > DEVIATIONS * deviation + ON_THEIR_WAY
+    return abs(totals.sent - totals.expected) > DEVIATIONS * deviation + totals.uncertain + ON_THEIR_WAY

@@ -19,7 +19,7 @@ from stopgap.comparison.plan import Plan
 from stopgap.errors import FrontError, ShadowError, StopgapError
 from stopgap.front.admin import Admin
 from stopgap.front.mirrored import Mirrored, mirrored
-from stopgap.observer.counting import BEGUN, DROPPED, FIELDS, JOINED, LOST, READ, SEEN, UNDELIVERED, advanced, totals_in
+from stopgap.observer.counting import BEGUN, DROPPED, JOINED, LOST, SEEN, UNDELIVERED, advanced, totals_in
 from stopgap.observer.judging import nameless, restored, row_of, written
 from stopgap.observer.models import Models
 from stopgap.observer.questions import Dropped, pair_of
@@ -104,6 +104,7 @@ class Observation:
         self._next = dict.fromkeys(("look", "result", "checkpoint"), 0.0)
         self._changed = True
         self._per_million = shadow.per_million
+        self._unsure, self._unsure_looks = 0, 0
 
     def take_up(self) -> None:
         """The experiment of these models and this plan that was begun before, or a new one."""
@@ -167,8 +168,8 @@ class Observation:
     def _write(self, tap: Tap) -> None:
         self._count(tap)
         if self._is_due("look", LOOK_EVERY_S):
-            self._look()
             self._follow()
+            self._look()
         self._judge_drops()
         result = self._judge.result().as_json() if self._changed and self._is_due("result", RESULT_EVERY_S) else None
         checkpoint = None
@@ -205,15 +206,19 @@ class Observation:
                 self._changed = True
 
     def _look(self, *, only_read: bool = False) -> None:
-        """At the front's counters; an Envoy that does not answer is looked at next time."""
+        """At the front's counters; an Envoy that does not answer is looked at next time, and counted from then on."""
+        only_read = only_read or self._counts.get(BEGUN) != self._shadow.begun_s
         with contextlib.suppress(FrontError):
             read = self._read()
             before = totals_in(self._counts).undelivered
-            self._counts.update(advanced(self._counts, read, self._per_million, only_read=only_read))
+            self._counts.update(
+                advanced(self._counts, read, self._per_million, unsure=self._unsure, only_read=only_read)
+            )
             self._counts[BEGUN] = self._shadow.begun_s
             self._add({DROPPED + UNDELIVERED: totals_in(self._counts).undelivered - before})
-            if only_read:
-                self._counts.update({READ + name: getattr(read, name) for name in FIELDS})
+            self._unsure_looks -= 1
+            if self._unsure_looks <= 0:
+                self._unsure = 0
 
     def _read(self) -> Mirrored:
         return mirrored(Admin(self._store.front_folder(self._port) / "admin"), self._shadow.name)
@@ -222,7 +227,9 @@ class Observation:
         """Another sample from now on; another model than the one that this is about."""
         with contextlib.suppress(StopgapError):
             wanted = shadows.find(self._shadow.name, self._store)
-            if wanted is not None:
+            if wanted is not None and wanted.per_million != self._per_million:
+                # Nobody knows when, between the last look and the next, the front took that up.
+                self._unsure, self._unsure_looks = abs(wanted.per_million - self._per_million), 2
                 self._per_million = wanted.per_million
             if self._models.belonging().bound != self._experiment.bound:
                 log.warning("a model was replaced: a new experiment is begun")
