@@ -26,6 +26,7 @@ from typing import Any
 from stopgap.engines.monitor import lease
 from stopgap.errors import ShadowError
 from stopgap.printable import printable
+from stopgap.settings import check_name
 from stopgap.store import Store
 
 __all__ = [
@@ -110,7 +111,7 @@ def new_token() -> str:
 
 def folder_of(name: str, store: Store) -> Path:
     """Where all that belongs to a shadow lies."""
-    return store.folder / "shadows" / name
+    return store.folder / "shadows" / check_name(name)
 
 
 def shadow_names(store: Store) -> tuple[str, ...]:

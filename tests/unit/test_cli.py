@@ -110,6 +110,12 @@ def test_the_version_is_told() -> None:
         (("stop",), "Give one name or more, or --all"),
         (("stop", "a", "--all"), "Give one name or more, or --all"),
         (("logs", "a", "--tail", "0"), "--tail"),
+        (("shadow", "../x", "--show"), "cannot be a name"),
+        (("shadow", "a", "--show", "--stop"), "--show or --stop"),
+        (("shadow", "a", "--forget"), "--forget goes with --stop"),
+        (("shadow", "a", "--show", "--candidate", "b"), "take nothing that says how to begin"),
+        (("shadow", "a", "--candidate", "b", "--plan", "p.toml", "--margin", "0.9"), "The plan says all of that"),
+        *((("shadow", "a", "--sample", text), "--sample") for text in ("0", "0%", "101%", "-1", "nan", "some")),
         (("frobnicate",), "No such command"),
     ],
 )

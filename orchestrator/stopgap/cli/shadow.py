@@ -12,7 +12,7 @@ from rich.text import Text
 
 from stopgap import shadowing, shadows
 from stopgap.api.targets import Folder, target_of
-from stopgap.cli.arguments import timeout
+from stopgap.cli.arguments import deployment_name, timeout
 from stopgap.cli.compare import COLOURS, EXIT_CODES, MEASURES, counts
 from stopgap.cli.output import print_json, print_table, reporter
 from stopgap.comparison.plan import CONVERSION, RETRAINED, Plan, read_tables
@@ -43,7 +43,7 @@ def share(_context: click.Context, _parameter: click.Parameter, text: str) -> in
 
 
 @click.command()
-@click.argument("name")
+@click.argument("name", callback=deployment_name)
 @click.option("--candidate", metavar="CANDIDATE", help="A folder, a deployment's name, or HOST:PORT/MODEL.")
 @click.option("--sample", default="10%", show_default=True, callback=share, metavar="SHARE", help="Of predictions.")
 @click.option(
@@ -136,11 +136,15 @@ def wanted_in(context: click.Context, options: dict[str, Any], store: Store) -> 
 def as_before(context: click.Context, options: dict[str, Any], before: Shadow | None) -> WantedShadow:
     if before is None:
         raise click.UsageError(f"{options['name']} has no shadow: say whom to ask beside it, --candidate CANDIDATE.")
-    given = context.get_parameter_source("sample") is not click.core.ParameterSource.DEFAULT
-    sample = options["sample"] if given else before.per_million
-    how = {key: getattr(before, key) for key in HOW}
+    had = {"sample": before.per_million, **{key: getattr(before, key) for key in HOW}}
+    wanted = {key: options[key] if is_typed(context, key) else value for key, value in had.items()}
+    sample = wanted.pop("sample")
     folder = Path(before.typed) if before.served_for_it else None
-    return WantedShadow(before.name, before.typed, folder, before.plan, sample, "", how)
+    return WantedShadow(before.name, before.typed, folder, before.plan, sample, "", wanted)
+
+
+def is_typed(context: click.Context, option: str) -> bool:
+    return context.get_parameter_source(option) is not click.core.ParameterSource.DEFAULT
 
 
 def plan_tables(options: dict[str, Any]) -> dict[str, Any]:
