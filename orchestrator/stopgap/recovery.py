@@ -15,7 +15,7 @@ from stopgap.engines.protocol import Engine, State
 from stopgap.errors import DeploymentError, EngineError, SandboxError
 from stopgap.fronts import close_abandoned
 from stopgap.progress import Progress
-from stopgap.shadowing import observe_again, recover_shadows
+from stopgap.shadowing import recover_shadows
 from stopgap.store import Deployment, Store
 from stopgap.sunset import days_left, utc_today, way_out
 
@@ -78,9 +78,8 @@ def resume(name: str, engines: Engines, store: Store, progress: Progress) -> boo
     check_may_go_on(deployment, engine, utc_today())
     started = bring_back(deployment, engines, store, BROUGHT_BACK_WHEN_ASKED)
     if not started and model_answers(deployment.address, name, LOOK_TIMEOUT_S):
-        return observe_again(name, store)
+        return False
     wait_until_answering(deployment, engine, progress)
-    observe_again(name, store)
     return True
 
 

@@ -260,6 +260,7 @@ def test_a_killed_observer_is_told_of_and_comes_back_to_the_same_experiment(stag
         assert base.execute("PRAGMA integrity_check").fetchone() == ("ok",)
     resumed = stage.program.run("resume", "mlp")
     assert resumed.returncode == 0, resumed.stderr
+    assert resumed.stdout == "mlp was not down\nthe observer of mlp is there again\n"
     users.ask(30, pause_s=0.01)
     told = stage.settled(70)
     assert told["experiment"]["number"] == before["experiment"]["number"]
