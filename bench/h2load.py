@@ -60,6 +60,18 @@ def latencies_us(exchange: Exchange, calls: int) -> list[float]:
         return [float(line.split("\t")[2]) for line in log.read_text().splitlines()]
 
 
+def latencies_at_rate_us(exchange: Exchange, rate: int, seconds: int) -> list[float]:
+    """The same at a rate that does not wait for answers: up to a hundred requests are on their way at once.
+
+    Raises:
+        RuntimeError: A request failed.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        log = Path(folder) / "log"
+        _run(exchange, rate * seconds, 1, f"--log-file={log}", f"--rps={rate}", most=100)
+        return [float(line.split("\t")[2]) for line in log.read_text().splitlines()]
+
+
 def requests_per_s(exchange: Exchange, *, callers: int, calls: int = 8000) -> float:
     """The throughput with several callers, each with a connection of its own and one request at a time.
 
@@ -78,11 +90,11 @@ def framed(message: bytes) -> bytes:
     return struct.pack(">BI", 0, len(message)) + message
 
 
-def _run(exchange: Exchange, calls: int, callers: int, *options: str) -> str:
+def _run(exchange: Exchange, calls: int, callers: int, *options: str, most: int = 1) -> str:
     with tempfile.NamedTemporaryFile() as body:
         body.write(exchange.body)
         body.flush()
-        command = ["h2load", f"-n{calls}", f"-c{callers}", "-m1", f"-d{body.name}", *exchange.options, *options]
+        command = ["h2load", f"-n{calls}", f"-c{callers}", f"-m{most}", f"-d{body.name}", *exchange.options, *options]
         command += [f"-H{header}" for header in exchange.headers]
         # Windows as large as the messages, so that a large one does not wait for the client to read on.
         command += ["--window-bits=30", "--connection-window-bits=30", exchange.url]

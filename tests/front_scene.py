@@ -116,6 +116,7 @@ def running_front(folder: Path, *upstreams: Upstream, max_message_mib: int = 128
         max_message_mib=max_message_mib,
         xds_folder=f"{folder}/xds",
         sandboxes_folder=f"{folder}/sandboxes",
+        observers_folder=f"{folder}/observers",
         admin_folder=f"{folder}/admin",
     )
     envoy = shutil.which("envoy", path=str(Path(sys.executable).parent))
@@ -139,7 +140,7 @@ def running_front(folder: Path, *upstreams: Upstream, max_message_mib: int = 128
 def front_folder() -> Iterator[Path]:
     """A folder as a front has it: a Unix socket's path is short, and pytest's folders are not."""
     with tempfile.TemporaryDirectory(prefix="front-") as name:
-        for part in ("xds", "sandboxes", "admin"):
+        for part in ("xds", "sandboxes", "observers", "admin"):
             (Path(name) / part).mkdir()
         yield Path(name)
 

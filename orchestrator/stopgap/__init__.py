@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         ModelError,
         PredictionError,
         SandboxError,
+        ShadowError,
         StopgapError,
         VerdictError,
     )
@@ -48,6 +49,7 @@ __all__ = [
     "Predictor",
     "PrunedFunction",
     "SandboxError",
+    "ShadowError",
     "SignatureFunction",
     "SparseValue",
     "StopgapError",

@@ -10,6 +10,7 @@ StopgapError
 ├── FrontError        the front could not be started, configured or reached
 ├── JournalError      recorded traffic that cannot be written, read or asked again
 ├── PredictionError   a request was refused or failed; carries gRPC's status code
+├── ShadowError       a shadow that cannot be begun, or whose observer does not get anywhere
 ├── DataError         what two models are to be asked with cannot be read, or is not theirs
 ├── ComparisonError   a plan of a comparison, or a map between two models, that cannot be
 └── VerdictError      a margin that cannot be, or units that no verdict can be made of
@@ -29,6 +30,7 @@ __all__ = [
     "ModelError",
     "PredictionError",
     "SandboxError",
+    "ShadowError",
     "StopgapError",
     "VerdictError",
 ]
@@ -101,6 +103,10 @@ class PredictionError(StopgapError):
     def __init__(self, problem: str, code: int, remedy: str = "") -> None:
         super().__init__(problem, remedy)
         self.code = code
+
+
+class ShadowError(StopgapError):
+    """A shadow that cannot be begun, a candidate that cannot be asked, or an observer that does not get anywhere."""
 
 
 class DataError(StopgapError):

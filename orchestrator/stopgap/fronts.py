@@ -12,11 +12,12 @@ from stopgap.engines.choice import Engines, option_for
 from stopgap.engines.protocol import Engine, Observed, State
 from stopgap.errors import FrontError
 from stopgap.front.admin import Admin, Applied
-from stopgap.front.config import FrontSettings, Upstream, configuration
+from stopgap.front.config import FrontSettings, Mirror, Upstream, configuration
 from stopgap.front.xds import publish
 from stopgap.ports import check_ports_free
 from stopgap.printable import printable
 from stopgap.settings import Address
+from stopgap.shadows import Shadow, shadows
 from stopgap.store import Deployment, Store
 from stopgap.sunset import last_moment
 
@@ -170,7 +171,8 @@ class Fronts:
             rest_port=address.rest_port,
             max_message_mib=largest_message_mib(models),
         )
-        upstreams = [upstream_of(model) for model in models]
+        wanted = shadows(self.store)
+        upstreams = [upstream_of(model, wanted) for model in models]
         admin = self._admin(address)
         before = admin.applied() if self.is_running(address) and admin.ready() else None
         return Update(admin, publish(folder / "xds", configuration(settings, upstreams)), before)
@@ -231,7 +233,13 @@ def is_needed(port: int, store: Store) -> bool:
     return any(each.front.grpc_port == port for each in store.deployments()) or store.has_sandboxes(port)
 
 
-def upstream_of(model: Deployment) -> Upstream:
+def upstream_of(model: Deployment, wanted: Sequence[Shadow] = ()) -> Upstream:
+    """
+    Args:
+        wanted: All shadows: the model may be one's legacy model, and others' candidate.
+    """
+    own = next((shadow for shadow in wanted if shadow.name == model.name and shadow.ready), None)
+    asked = [shadow for shadow in wanted if model.name in (shadow.name, shadow.candidate)]
     return Upstream(
         model.name,
         model.workers,
@@ -239,6 +247,9 @@ def upstream_of(model: Deployment) -> Upstream:
         # A model that needs stopgap is a deprecated one: so, since it was first served by it.
         deprecated_at=model.sunset.first_served,
         sunset_at=last_moment(model.until),
+        mirror=None if own is None else Mirror(own.per_million),
+        observers=tuple(shadow.token for shadow in asked),
+        only_observed=any(shadow.served_for_it and shadow.candidate == model.name for shadow in asked),
     )
 
 

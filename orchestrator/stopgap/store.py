@@ -4,7 +4,9 @@
 <state>/sunsets/<digest>.json       one model's date each, likewise; it stays when the model is stopped
 <state>/fronts/<port>/xds/          Envoy's configuration
 <state>/fronts/<port>/sandboxes/    one folder of sockets for each sandbox
+<state>/fronts/<port>/observers/    one socket for each observer, to which Envoy mirrors
 <state>/fronts/<port>/admin/        Envoy's admin socket
+<state>/shadows/<name>/             one shadow each: what is wanted, who observes, what was found
 <state>/locks/                      who holds one may change that deployment, or that front
 """
 
@@ -201,16 +203,20 @@ class Store:
         return self.folder / "fronts" / str(grpc_port)
 
     def make_front_folder(self, grpc_port: int) -> Path:
-        """The front's folder with its three parts, which Envoy's user can read, and write its admin socket into."""
+        """The front's folder with its parts, which Envoy's user can read, and write its admin socket into."""
         folder = self.front_folder(grpc_port)
         try:
-            for part, mode in (("xds", 0o755), ("sandboxes", 0o755), ("admin", 0o777)):
+            for part, mode in (("xds", 0o755), ("sandboxes", 0o755), ("observers", 0o755), ("admin", 0o777)):
                 self._make_private(folder)
                 (folder / part).mkdir(exist_ok=True)
                 (folder / part).chmod(mode)
         except OSError as error:
             raise self._unusable(error) from error
         return folder
+
+    def observer_socket(self, grpc_port: int, name: str) -> Path:
+        """Where the observer of that model listens. Nobody but Envoy gets there: it is in no sandbox's folder."""
+        return self.front_folder(grpc_port) / "observers" / f"{name}.sock"
 
     def sandbox_folder(self, grpc_port: int, name: str) -> Path:
         return self.front_folder(grpc_port) / "sandboxes" / name
@@ -268,6 +274,16 @@ class Store:
         """
         problem = f"Another stopgap is starting or stopping {name!r} just now."
         with self._locked(f"deployment-{name}", 0, DeploymentError(problem, "Wait until it is done, then try again.")):
+            yield
+
+    @contextlib.contextmanager
+    def locked_shadow(self, name: str) -> Iterator[None]:
+        """
+        Raises:
+            DeploymentError: Another stopgap is at work on that model's shadow.
+        """
+        problem = f"Another stopgap is beginning or ending the shadow of {name!r} just now."
+        with self._locked(f"shadow-{name}", 0, DeploymentError(problem, "Wait until it is done, then try again.")):
             yield
 
     @contextlib.contextmanager

@@ -100,7 +100,7 @@ def sandbox(state: Path, legacy_root: str) -> SandboxSpec:
 @pytest.fixture
 def front(state: Path, front_root: str) -> FrontSpec:
     folder = state / "fronts" / "8500"
-    for part in ("xds", "sandboxes", "admin"):
+    for part in ("xds", "sandboxes", "observers", "admin"):
         (folder / part).mkdir(parents=True)
     (folder / "admin").chmod(0o777)
     return FrontSpec(Address(), front_root, state, folder, on_host_network=True, max_message_mib=32)

@@ -113,6 +113,7 @@ def test_only_its_own_folders_are_mounted(stopgap: Program, sandbox: dict[str, A
     assert mounts(front) == {
         "/etc/stopgap/xds": (str(folder / "xds"), False),
         "/run/stopgap/sandboxes": (str(folder / "sandboxes"), False),
+        "/run/stopgap/observers": (str(folder / "observers"), False),
         "/run/stopgap/admin": (str(folder / "admin"), True),
     }
 

@@ -24,10 +24,11 @@ TREES = {
 # nothing goes round in a circle.
 FLOORS = {
     "the command line": {"cli"},
+    "what observes": {"observer"},
     "what asks two models": {"asking"},
     "what people import": {"api"},
-    "what is wanted": {"audit", "deployment", "doctor", "extension", "recovery", "verification"},
-    "what is there": {"conditions", "fronts", "incidents", "kept_requests", "metrics", "readiness"},
+    "what is wanted": {"audit", "deployment", "doctor", "extension", "recovery", "shadowing", "verification"},
+    "what is there": {"conditions", "fronts", "incidents", "kept_requests", "metrics", "readiness", "shadows"},
     "what starts containers": {"engines"},
     "what they are made of": {
         "images",
@@ -82,7 +83,7 @@ FOREIGN = {
     "docker": {"stopgap.engines.docker"},
     "elftools": {"stopgap.elf"},
     "filelock": {"stopgap.bundles", "stopgap.store", "stopgap.workshop"},
-    "grpc": {"stopgap.client", "stopgap.answering"},
+    "grpc": {"stopgap.client", "stopgap.answering", "stopgap.observer.receiver"},
     "httptools": {"stopgap_runtime.http11"},
     "PIL": {"stopgap.report.pictures"},
     "jinja2": {"stopgap.report.page"},

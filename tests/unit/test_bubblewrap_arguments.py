@@ -116,6 +116,7 @@ def test_a_front_sees_all_sockets_and_writes_to_its_admin_folder_alone() -> None
     seen = mounts(FRONT)
     assert [where for where, (how, _) in seen.items() if how == "--bind"] == ["/run/stopgap/admin"]
     assert seen["/run/stopgap/sandboxes"] == ("--ro-bind", "/state/fronts/8500/sandboxes")
+    assert seen["/run/stopgap/observers"] == ("--ro-bind", "/state/fronts/8500/observers")
     assert seen["/etc/stopgap/xds"] == ("--ro-bind", "/state/fronts/8500/xds")
     assert seen["/opt/stopgap/envoy"] == ("--ro-bind", "/cache/roots/front-1/envoy")
     assert "/home/me/py" not in seen

@@ -154,6 +154,7 @@ def test_a_front_sees_all_sockets_and_writes_to_none_of_them() -> None:
     assert mounts(FRONT) == {
         "/etc/stopgap/xds": ("/state/fronts/8500/xds", "ro"),
         "/run/stopgap/sandboxes": ("/state/fronts/8500/sandboxes", "ro"),
+        "/run/stopgap/observers": ("/state/fronts/8500/observers", "ro"),
         "/run/stopgap/admin": ("/state/fronts/8500/admin", "rw"),
     }
 

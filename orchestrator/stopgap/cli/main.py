@@ -27,6 +27,7 @@ COMMANDS = (
     "compare",
     "replay",
     "report",
+    "shadow",
     "status",
     "logs",
     "incidents",

@@ -8,6 +8,7 @@ from stopgap.cli.output import print_error, reporter, warn_of_sunset
 from stopgap.engines.choice import Engines
 from stopgap.errors import StopgapError
 from stopgap.recovery import resume as bring_back
+from stopgap.shadowing import observe_again
 from stopgap.store import Store
 from stopgap.sunset import utc_today
 
@@ -17,7 +18,7 @@ __all__ = ["resume"]
 @click.command()
 @click.argument("names", nargs=-1, metavar="[NAME…]")
 def resume(names: tuple[str, ...]) -> None:
-    """Bring back what is down, all or the deployments NAME; after a reboot above all.
+    """Bring back what is down, all or the deployments NAME, and their observers; after a reboot above all.
 
     Docker brings its containers back by itself; what bubblewrap runs waits for this command.
     """
@@ -31,11 +32,14 @@ def resume(names: tuple[str, ...]) -> None:
         for name in wanted:
             try:
                 was_down = bring_back(name, engines, store, report.progress)
+                observed_again = observe_again(name, store)
             except StopgapError as error:  # noqa: PERF203 - the others shall come back all the same
                 print_error(error)
                 failed = True
             else:
                 click.echo(f"{name} answers again" if was_down else f"{name} was not down")
+                if observed_again:
+                    click.echo(f"the observer of {name} is there again")
                 warn_of_sunset(name, store.deployment(name).until, utc_today())
     if failed:
         raise click.exceptions.Exit(1)

@@ -13,8 +13,11 @@ from stopgap.cli.output import print_json, print_table, warn_of_sunset
 from stopgap.cli.serve import described
 from stopgap.conditions import Condition, Health, look, unfinished
 from stopgap.engines.choice import Engines
+from stopgap.errors import StopgapError
+from stopgap.observer.report import report
 from stopgap.printable import printable
 from stopgap.recovery import recover
+from stopgap.shadows import is_observed, shadow_names
 from stopgap.store import Store
 from stopgap.sunset import LONGEST_REASON, SOON_DAYS, Sunset, countdown, days_left, utc_today
 
@@ -40,6 +43,7 @@ ADVICE = {
     "stopgap incidents {0}",
     Condition.UNKNOWN: "{0} cannot be looked at: {1} See what is wrong: stopgap doctor",
 }
+SHADOW_KEYS = ("outcome", "observer", "counts", "warnings")
 SHARED = "{} is what programs have loaded from {}; it ends with the last of them."
 UNFINISHED = "{0} was not served to the end. Unless its serve is still at work: stopgap stop {0}"
 
@@ -66,7 +70,7 @@ def status(name: str | None, as_json: bool) -> None:
     engines = Engines(store.folder)
     found = find(store, engines, name)
     if as_json:
-        objects = [as_object(seen, today) for seen in found]
+        objects = [{**as_object(seen, today), **shadow_of(seen, store)} for seen in found]
         print_json(objects[0] if name else objects)
     elif found:
         print_table(COLUMNS, [as_row(seen, today) for seen in found])
@@ -76,9 +80,10 @@ def status(name: str | None, as_json: bool) -> None:
                     print_moves(seen.deployment.sunset)
                 warn_of_sunset(seen.deployment.name, seen.deployment.until, today)
         advise(found)
+        tell_of_shadows(found, store)
     else:
         click.echo("Nothing is being served. Start with: stopgap serve MODEL --name NAME", err=True)
-    if any(seen.condition is Condition.LOST for seen in found):
+    if any(seen.condition is Condition.LOST for seen in found) or unobserved(store):
         recover(engines, store, lambda text: click.echo(printable(text), err=True))
 
 
@@ -112,6 +117,42 @@ def as_object(seen: Seen, today: date) -> dict[str, Any]:
         "detail": seen.detail,
         "backing_off_s": round(seen.backing_off_s, 1),
     }
+
+
+def shadow_of(seen: Seen, store: Store) -> dict[str, Any]:
+    """What is known of its shadow, where it has one."""
+    name = seen.deployment.name if isinstance(seen, Health) else seen.name
+    if name not in shadow_names(store):
+        return {}
+    try:
+        told = report(name, store)
+    except StopgapError as error:
+        return {"shadow": {"warnings": [error.problem]}}
+    written = told.as_json()
+    return {"shadow": {**(written["shadow"] or {}), **{key: written[key] for key in SHADOW_KEYS}}}
+
+
+def unobserved(store: Store) -> bool:
+    return any(not is_observed(name, store) for name in shadow_names(store))
+
+
+def tell_of_shadows(found: list[Seen], store: Store) -> None:
+    """A line for each, and what is wrong with it, below the table."""
+    for seen in found:
+        told = shadow_of(seen, store).get("shadow")
+        if told is None:
+            continue
+        name = seen.deployment.name if isinstance(seen, Health) else seen.name
+        if "outcome" in told:
+            count = told["counts"]
+            click.echo(
+                printable(
+                    f"shadow of {name}: {100 * told['sample']:g} % to {told['candidate']}; {count['joined']} compared, "
+                    f"{sum(count['dropped'].values())} dropped, {told['outcome']}"
+                )
+            )
+        for text in told["warnings"]:
+            click.echo(f"{click.style('warning:', fg='yellow', bold=True)} {printable(text, 2000)}", err=True)
 
 
 def as_row(seen: Seen, today: date) -> tuple[str | Text, ...]:

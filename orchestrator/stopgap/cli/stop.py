@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from stopgap import deployment
+from stopgap import deployment, shadowing
 from stopgap.cli.output import print_error, reporter
 from stopgap.conditions import unfinished
 from stopgap.engines.choice import Engines
@@ -35,6 +35,10 @@ def stop(names: tuple[str, ...], everything: bool) -> None:
         for name in wanted:
             report.progress(f"stopping {name}", None)
             try:
+                if shadowing.end(name, engines, store):
+                    click.echo(f"the shadow of {name} has ended")
+                if everything and name not in (*store.names(), *left):  # a candidate, which has ended with its shadow
+                    continue
                 deployment.stop(name, engines, store, report.say)
                 click.echo(f"stopped {name}")
             except StopgapError as error:  # the others shall end all the same

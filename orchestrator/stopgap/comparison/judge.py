@@ -100,6 +100,11 @@ class Judge:
         for tally in self._tallies:
             tally.drop(requests)
 
+    @property
+    def drops(self) -> Mapping[str, int]:
+        """Requests that were lost before anybody was asked, by reason."""
+        return dict(self._dropped)
+
     def result(self) -> Result:
         """What is known so far. Of a file it is the one look: afterwards nothing can be added."""
         self._closed = self._whole_file

@@ -40,7 +40,7 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-__all__ = ["Condition", "Plan", "Redact", "read_plan"]
+__all__ = ["Condition", "Plan", "Redact", "read_plan", "read_tables"]
 
 CONVERSION, RETRAINED = "conversion", "retrained"
 ALL, MEAN = "all", "mean"
@@ -222,13 +222,21 @@ def read_plan(file: Path) -> Plan:
     Raises:
         ComparisonError: It cannot be read, or something in it cannot be.
     """
+    return from_tables(read_tables(file))
+
+
+def read_tables(file: Path) -> dict[str, Any]:
+    """What the file says, as `Plan.of` takes it.
+
+    Raises:
+        ComparisonError: It cannot be read.
+    """
     try:
-        tables = tomllib.loads(file.read_text(encoding="utf-8"))
+        return tomllib.loads(file.read_text(encoding="utf-8"))
     except OSError as error:
         raise ComparisonError(f"The plan {file} cannot be read: {error.strerror}.") from error
     except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ComparisonError(f"The plan {file} is no TOML: {error}.") from error
-    return from_tables(tables)
 
 
 def from_tables(tables: Mapping[str, Any]) -> Plan:

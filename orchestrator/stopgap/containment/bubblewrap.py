@@ -29,6 +29,7 @@ from stopgap.containment.specs import (
     FRONT_UID,
     MIB,
     MODEL_FOLDER,
+    OBSERVERS_FOLDER,
     SANDBOXES_FOLDER,
     XDS_FOLDER,
     ContainerSpec,
@@ -156,6 +157,7 @@ def front_arguments(spec: FrontSpec, host: Host) -> Arguments:
         Mount(Path(spec.image) / "envoy", ENVOY),
         Mount(spec.folder / "xds", XDS_FOLDER),
         Mount(spec.folder / "sandboxes", SANDBOXES_FOLDER),
+        Mount(spec.folder / "observers", OBSERVERS_FOLDER),
         Mount(spec.folder / "admin", ADMIN_FOLDER, "--bind"),
     ]
     return Arguments(

@@ -18,6 +18,7 @@ from stopgap.containment.specs import (
     FRONT_UID,
     MIB,
     MODEL_FOLDER,
+    OBSERVERS_FOLDER,
     SANDBOXES_FOLDER,
     SOCKETS_FOLDER,
     XDS_FOLDER,
@@ -93,6 +94,7 @@ def front_arguments(spec: FrontSpec) -> Arguments:
         "mounts": [
             read_only(spec.folder / "xds", XDS_FOLDER),
             read_only(spec.folder / "sandboxes", SANDBOXES_FOLDER),
+            read_only(spec.folder / "observers", OBSERVERS_FOLDER),
             writable(spec.folder / "admin", ADMIN_FOLDER),
         ],
     }

@@ -22,6 +22,7 @@ __all__ = [
     "FRONT_UID",
     "MIB",
     "MODEL_FOLDER",
+    "OBSERVERS_FOLDER",
     "SANDBOXES_FOLDER",
     "SOCKETS_FOLDER",
     "STOP_GRACE_S",
@@ -45,6 +46,7 @@ CONTROL_SOCKET = "control.sock"
 XDS_FOLDER = "/etc/stopgap/xds"
 SANDBOXES_FOLDER = "/run/stopgap/sandboxes"
 ADMIN_FOLDER = "/run/stopgap/admin"
+OBSERVERS_FOLDER = "/run/stopgap/observers"
 
 MIB = 1 << 20
 FRONT_OPEN_FILES = 16384  # callers' and workers' connections; engines that are contained themselves allow no 65536
@@ -156,7 +158,7 @@ class FrontSpec:
     """One address's front.
 
     Attributes:
-        folder: The host's folder with `xds/`, `sandboxes/` and `admin/` in it.
+        folder: The host's folder with `xds/`, `sandboxes/`, `observers/` and `admin/` in it.
         on_host_network: Whether the front binds its port itself; else Docker publishes it.
     """
 

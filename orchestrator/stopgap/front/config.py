@@ -18,10 +18,11 @@ from stopgap.errors import FrontError
 from stopgap.front.clusters import cluster
 from stopgap.front.grpc_listener import GRPC_LISTENER, grpc_listener
 from stopgap.front.grpc_routes import grpc_routes
+from stopgap.front.mirroring import shadow_clusters
 from stopgap.front.readiness import readiness
 from stopgap.front.rest_listener import REST_LISTENER, rest_listener
 from stopgap.front.rest_routes import rest_routes
-from stopgap.front.settings import FrontSettings, Upstream
+from stopgap.front.settings import FrontSettings, Mirror, Upstream
 
 __all__ = [
     "BOOTSTRAP",
@@ -31,6 +32,7 @@ __all__ = [
     "READINESS",
     "REST_ROUTES",
     "FrontSettings",
+    "Mirror",
     "Upstream",
     "configuration",
     "versions",
@@ -62,7 +64,7 @@ def configuration(settings: FrontSettings, upstreams: Iterable[Upstream]) -> Map
     rest = rest_listener(settings, _watched(settings, REST_ROUTES), _watched(settings, READINESS))
     return {
         BOOTSTRAP: _text(_bootstrap(settings)),
-        CLUSTERS: _resources([cluster(settings, upstream) for upstream in ordered]),
+        CLUSTERS: _resources([each for upstream in ordered for each in _clusters(settings, upstream)]),
         GRPC_ROUTES: _resources([grpc_routes(GRPC_LISTENER, ordered)]),
         REST_ROUTES: _resources([rest_routes(REST_LISTENER, ordered)]),
         READINESS: _resources([readiness(ordered)]),
@@ -74,6 +76,10 @@ def versions(files: Mapping[str, str]) -> dict[str, str]:
     """The `version_info` of each file that has one: all but the bootstrap."""
     parsed = {name: json.loads(text) for name, text in files.items()}
     return {name: content["version_info"] for name, content in parsed.items() if "version_info" in content}
+
+
+def _clusters(settings: FrontSettings, upstream: Upstream) -> list[dict[str, Any]]:
+    return [cluster(settings, upstream), *shadow_clusters(settings, upstream)]
 
 
 def _by_name(upstreams: Iterable[Upstream]) -> list[Upstream]:

@@ -6,10 +6,11 @@ A request is routed by what the listener has read out of its `model_spec`. The t
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Iterator
+from typing import Any, Final
 
 from stopgap.front.descriptor import methods
+from stopgap.front.mirroring import OBSERVER_HEADER, PREDICT, asked_cluster, by_observer, mirror_policy, of_observer
 from stopgap.front.routes import answer, route_configuration, to_model
 from stopgap.front.settings import Upstream
 
@@ -33,7 +34,7 @@ def grpc_routes(name: str, upstreams: Iterable[Upstream]) -> dict[str, Any]:
     return route_configuration(
         name,
         [
-            *(_to_model(upstream) for upstream in upstreams),
+            *(route for upstream in upstreams for route in _of_model(upstream)),
             *(_unknown_version(method) for method in methods()),
             *(_unknown_model(method) for method in methods()),
             *(_no_model(method) for method in methods()),
@@ -43,10 +44,29 @@ def grpc_routes(name: str, upstreams: Iterable[Upstream]) -> dict[str, Any]:
     )
 
 
-def _to_model(upstream: Upstream) -> dict[str, Any]:
-    named = {"prefix": "/", "grpc": {}, "dynamic_metadata": [_read(MODEL_NAME, {"exact": upstream.name})]}
-    # The caller's deadline holds, however long: the largest grpc-timeout that is honoured is told by a 0.
-    return to_model(upstream, named, max_stream_duration={"grpc_timeout_header_max": "0s"})
+# The caller's deadline holds, however long: the largest grpc-timeout that is honoured is told by a 0.
+_CALLERS_DEADLINE: Final = {"max_stream_duration": {"grpc_timeout_header_max": "0s"}}
+
+
+def _of_model(upstream: Upstream) -> Iterator[dict[str, Any]]:
+    """What its observers ask first, which is never mirrored; then what is; then all the rest."""
+    named = {"grpc": {}, "dynamic_metadata": [_read(MODEL_NAME, {"exact": upstream.name})]}
+    for token in upstream.observers:
+        yield _from_observer(upstream, {**named, "prefix": "/", "headers": by_observer(token)})
+    if upstream.mirror is not None and upstream.mirror.per_million:
+        mirrored = mirror_policy(upstream, upstream.mirror)
+        yield to_model(upstream, {**named, "path": PREDICT}, **_CALLERS_DEADLINE, **mirrored)
+    yield to_model(upstream, {**named, "prefix": "/"}, **_CALLERS_DEADLINE)
+
+
+def _from_observer(upstream: Upstream, match: dict[str, Any]) -> dict[str, Any]:
+    route = to_model(of_observer(upstream), match, **_CALLERS_DEADLINE)
+    action = {**route["route"], "cluster": asked_cluster(upstream.name)}
+    return {
+        **route,
+        "route": action,
+        "request_headers_to_remove": [*route["request_headers_to_remove"], OBSERVER_HEADER],
+    }
 
 
 def _unknown_version(method: str) -> dict[str, Any]:

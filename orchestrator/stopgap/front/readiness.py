@@ -27,7 +27,9 @@ def readiness_filter(source: dict[str, Any]) -> dict[str, Any]:
 
 def readiness(upstreams: Iterable[Upstream]) -> dict[str, Any]:
     """Its configuration, an `envoy.config.core.v3.TypedExtensionConfig`."""
-    percentages = {upstream.name: _least_percent(upstream) for upstream in upstreams} or {_NO_MODEL: 1.0}
+    percentages = {upstream.name: _least_percent(upstream) for upstream in upstreams if not upstream.only_observed} or {
+        _NO_MODEL: 1.0
+    }
     return {
         "@type": "type.googleapis.com/envoy.config.core.v3.TypedExtensionConfig",
         "name": READINESS_FILTER,

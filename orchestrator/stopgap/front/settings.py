@@ -5,16 +5,33 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Optional
 
 from stopgap.errors import FrontError
 
-__all__ = ["FrontSettings", "Upstream"]
+__all__ = ["FrontSettings", "Mirror", "Upstream"]
 
 # sun_path's 108 bytes, less the NUL that ends it.
 _LONGEST_SOCKET_PATH = 107
 # The largest message that gRPC's 32-bit lengths and HTTP/2's 31-bit windows can carry.
 _LARGEST_MESSAGE_MIB = 2047
+_WHOLE = 1_000_000
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+
+@dataclass(frozen=True)
+class Mirror:
+    """A sample of a model's predictions that an observer is shown as well.
+
+    Args:
+        per_million: How many of a million.
+    """
+
+    per_million: int
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.per_million <= _WHOLE:
+            raise FrontError(f"{self.per_million} of a million requests cannot be mirrored.", "Choose 0 to 100 %.")
 
 
 @dataclass(frozen=True)
@@ -28,6 +45,9 @@ class Upstream:
             changes state.
         deprecated_at: Since when it is served though it should not be needed, with its time zone: UTC's.
         sunset_at: When it must be gone, likewise.
+        mirror: What of its traffic is shown to its observer.
+        observers: The words by which requests are known that observers ask.
+        only_observed: Nobody else is meant to ask it: whether it is there says nothing of the front.
     """
 
     name: str
@@ -35,6 +55,9 @@ class Upstream:
     retried: bool
     deprecated_at: datetime
     sunset_at: datetime
+    mirror: Optional[Mirror] = None  # noqa: UP045 - dataclasses are looked into at run time, by Python 3.9 too
+    observers: tuple[str, ...] = ()
+    only_observed: bool = False
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):
@@ -57,6 +80,7 @@ class FrontSettings:
         max_message_mib: The largest message in MiB, in either direction.
         xds_folder: Where Envoy reads its configuration.
         sandboxes_folder: Holds one folder a model, with a socket for each of its workers.
+        observers_folder: Holds one socket for each observer.
         admin_folder: Where Envoy puts its admin socket.
     """
 
@@ -66,6 +90,7 @@ class FrontSettings:
     max_message_mib: int = 128
     xds_folder: str = "/etc/stopgap/xds"
     sandboxes_folder: str = "/run/stopgap/sandboxes"
+    observers_folder: str = "/run/stopgap/observers"
     admin_folder: str = "/run/stopgap/admin"
 
     def __post_init__(self) -> None:
@@ -95,8 +120,15 @@ class FrontSettings:
         """Likewise, where a request that lost its worker is asked again alone."""
         return self._socket(upstream, "lane.sock")
 
+    def observer_socket(self, upstream: Upstream) -> str:
+        """Likewise, where the upstream's observer listens."""
+        return self._checked(f"{self.observers_folder}/{upstream.name}.sock")
+
     def _socket(self, upstream: Upstream, name: str) -> str:
-        path = f"{self.sandboxes_folder}/{upstream.name}/{name}"
+        return self._checked(f"{self.sandboxes_folder}/{upstream.name}/{name}")
+
+    @staticmethod
+    def _checked(path: str) -> str:
         if len(path.encode()) > _LONGEST_SOCKET_PATH:
             raise FrontError(
                 f"The socket path {path} is longer than {_LONGEST_SOCKET_PATH} bytes.",

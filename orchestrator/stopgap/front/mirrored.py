@@ -1,0 +1,66 @@
+"""What a front has counted of a shadow since it started: how many predictions, and what became of their copies."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from stopgap.front.admin import Admin
+from stopgap.front.mirroring import mirror_cluster
+from stopgap.front.rest_routes import REST_COUNTED
+from stopgap.front.routes import MODELS_HOST
+
+__all__ = ["Mirrored", "mirrored"]
+
+_SERVICE = "grpc.tensorflow.serving.PredictionService"
+_OTHERS = ("Classify", "Regress", "MultiInference")
+
+
+@dataclass(frozen=True)
+class Mirrored:
+    """All of it users' own; what an observer asks is counted elsewhere.
+
+    Attributes:
+        predictions: gRPC's Predict, answered or refused.
+        sent: Copies of them that were drawn for the sample and have come to an end.
+        delivered: Of those, the ones that the observer took.
+        undelivered: Those that it did not: nobody listened, or too many were on their way.
+        waiting: Copies that are on their way now.
+        not_mirrored: What is never mirrored: predictions over REST, and by gRPC's other methods.
+    """
+
+    predictions: int = 0
+    sent: int = 0
+    delivered: int = 0
+    undelivered: int = 0
+    waiting: int = 0
+    not_mirrored: int = 0
+
+
+def mirrored(admin: Admin, name: str) -> Mirrored:
+    """Of the model of that name.
+
+    Raises:
+        FrontError: No Envoy answers.
+    """
+    cluster, model = f"cluster.{mirror_cluster(name)}.", f"cluster.{name}.{_SERVICE}."
+    rest = f"vhost.{MODELS_HOST}.route.{REST_COUNTED}{name}."
+    pattern = "|".join(re.escape(prefix) for prefix in (cluster, model, rest))
+    found = admin.statistics(f"^({pattern})")
+    counts = {entry["name"]: int(entry["value"]) for entry in found if isinstance(entry.get("value"), int)}
+    sent, delivered = counts.get(f"{cluster}upstream_rq_completed", 0), counts.get(f"{cluster}upstream_rq_200", 0)
+    return Mirrored(
+        predictions=counts.get(f"{model}Predict.total", 0),
+        sent=sent,
+        delivered=delivered,
+        undelivered=sent - delivered,
+        waiting=counts.get(f"{cluster}upstream_rq_active", 0),
+        not_mirrored=_answered(counts, rest) + sum(counts.get(f"{model}{method}.total", 0) for method in _OTHERS),
+    )
+
+
+def _answered(counts: Mapping[str, int], rest: str) -> int:
+    """Over REST a look at a model's state is counted with the predictions: it is told as more, never as fewer."""
+    answered = re.compile(rf"{re.escape(rest)}upstream_rq_\d{{3}}")
+    return sum(count for name, count in counts.items() if answered.fullmatch(name))

@@ -1,0 +1,120 @@
+"""What a shadow adds to Envoy's files: a sample of a model's predictions is mirrored to an observer, which asks too.
+
+Three things for a model called `ranker`:
+
+- the cluster `mirror/ranker`, which is the observer's socket. Envoy sends a request on and a copy of it there; what
+  becomes of the copy is nobody's concern, and no user waits for it;
+- the cluster `asked/ranker`, which is the model's own workers once more. What the observer asks goes there, so that it
+  is counted apart from what users ask, has limits of its own, and is not asked again in the retry lane;
+- two routes before the model's own. The first takes what the observer asks, which it marks with a header that nobody
+  else knows; the second mirrors.
+
+No model's name has a slash in it, so none is called like these clusters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from stopgap.front.clusters import FRAME_BYTES, cluster
+from stopgap.front.settings import FrontSettings, Mirror, Upstream
+
+__all__ = [
+    "OBSERVER_HEADER",
+    "PREDICT",
+    "asked_cluster",
+    "by_observer",
+    "mirror_cluster",
+    "mirror_policy",
+    "of_observer",
+    "shadow_clusters",
+]
+
+PREDICT = "/tensorflow.serving.PredictionService/Predict"
+OBSERVER_HEADER = "x-stopgap-observer"
+
+# Copies on their way to an observer that does not take them: what is beyond is not sent, and counted.
+_COPIES = 64
+# What an observer asks at once is its own setting; this only keeps it away from the users' room.
+_ASKED_AT_ONCE = 64
+
+
+def mirror_cluster(name: str) -> str:
+    """The cluster to which the model's requests are mirrored."""
+    return f"mirror/{name}"
+
+
+def asked_cluster(name: str) -> str:
+    """The cluster by which the model's observers ask it."""
+    return f"asked/{name}"
+
+
+def shadow_clusters(settings: FrontSettings, upstream: Upstream) -> list[dict[str, Any]]:
+    """Those that a model has beside its own."""
+    found = []
+    if upstream.mirror is not None:
+        found.append(_mirror(settings, upstream))
+    if upstream.observers:
+        found.append(_asked(settings, upstream))
+    return found
+
+
+def mirror_policy(upstream: Upstream, mirror: Mirror) -> dict[str, Any]:
+    """The fields of a RouteAction by which a sample is mirrored."""
+    share = {"numerator": mirror.per_million, "denominator": "MILLION"}
+    policy = {"cluster": mirror_cluster(upstream.name), "runtime_fraction": {"default_value": share}}
+    return {"request_mirror_policies": [policy]}
+
+
+def by_observer(token: str) -> list[Mapping[str, Any]]:
+    """The headers of a RouteMatch: what an observer asks."""
+    return [{"name": OBSERVER_HEADER, "string_match": {"exact": token}}]
+
+
+def of_observer(upstream: Upstream) -> Upstream:
+    """The same model for the observer's own requests, which are asked once."""
+    return Upstream(
+        upstream.name,
+        upstream.workers,
+        retried=False,
+        deprecated_at=upstream.deprecated_at,
+        sunset_at=upstream.sunset_at,
+    )
+
+
+def _asked(settings: FrontSettings, upstream: Upstream) -> dict[str, Any]:
+    again = cluster(settings, of_observer(upstream))
+    name = asked_cluster(upstream.name)
+    assignment = {**again["load_assignment"], "cluster_name": name}
+    limits = {"max_connections": _ASKED_AT_ONCE, "max_pending_requests": _ASKED_AT_ONCE, "max_requests": _ASKED_AT_ONCE}
+    # Its workers are looked after as the model's own; a second look at them would only cost.
+    kept = {key: value for key, value in again.items() if key != "health_checks"}
+    return {**kept, "name": name, "load_assignment": assignment, "circuit_breakers": {"thresholds": [limits]}}
+
+
+def _mirror(settings: FrontSettings, upstream: Upstream) -> dict[str, Any]:
+    name = mirror_cluster(upstream.name)
+    windows = settings.max_message_bytes + FRAME_BYTES
+    return {
+        "@type": "type.googleapis.com/envoy.config.cluster.v3.Cluster",
+        "name": name,
+        "type": "STATIC",
+        "connect_timeout": "1s",
+        "per_connection_buffer_limit_bytes": windows,
+        "typed_extension_protocol_options": {
+            "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
+                "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
+                "explicit_http_config": {"http2_protocol_options": {}},
+            }
+        },
+        "circuit_breakers": {
+            "thresholds": [{"max_connections": 8, "max_pending_requests": _COPIES, "max_requests": _COPIES}]
+        },
+        "load_assignment": {
+            "cluster_name": name,
+            "endpoints": [
+                {"lb_endpoints": [{"endpoint": {"address": {"pipe": {"path": settings.observer_socket(upstream)}}}}]}
+            ],
+        },
+    }

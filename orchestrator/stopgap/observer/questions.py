@@ -1,0 +1,75 @@
+"""From a request's bytes to a pair of answers: parsed, asked of both in shuffled order, joined."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from google.protobuf.message import DecodeError
+from stopgap_protos.serving_pb2 import PredictRequest
+from stopgap_protos.unfolding import unfolded_bytes
+
+from stopgap.asking.asking import candidate_first
+from stopgap.asking.live import LiveSide, nobody_was_there
+from stopgap.client.signatures import DEFAULT_SIGNATURE
+from stopgap.client.tensors import to_arrays
+from stopgap.client.traits import TENSORS
+from stopgap.comparison.mapping import ADAPTER_FAILED
+from stopgap.comparison.pairs import Answer, Case, Failure, Pair
+from stopgap.errors import ComparisonError, PredictionError
+from stopgap.observer.models import Models
+from stopgap.observer.tap import Shown
+
+__all__ = ["CANDIDATE_DOWN", "LEGACY_DOWN", "NO_SIGNATURE", "UNREADABLE", "Dropped", "pair_of"]
+
+CANDIDATE_DOWN, LEGACY_DOWN = "the candidate was down", "the legacy model was down"
+UNREADABLE, NO_SIGNATURE = "unreadable", "named tensors of the graph"
+MOST_UNFOLDED_BYTES = 64 * 2**20
+MOST_UNFOLDED_FOR_A_BYTE = 20
+SEED = 0
+
+
+class Dropped(Exception):
+    """Nobody can be asked about it, or nobody was there; its text is the reason."""
+
+
+def pair_of(shown: Shown, models: Models, deadline_s: float) -> Pair:
+    """
+    Raises:
+        Dropped: There is no pair.
+    """
+    case = case_of(shown)
+    if candidate_first(SEED, shown.number):
+        candidate = asked_of_candidate(case, models, deadline_s)
+        legacy = models.legacy.question(case)(deadline_s)
+    else:
+        legacy = models.legacy.question(case)(deadline_s)
+        candidate = asked_of_candidate(case, models, deadline_s)
+    for answer, reason in ((legacy, LEGACY_DOWN), (candidate, CANDIDATE_DOWN)):
+        if nobody_was_there(answer):
+            raise Dropped(reason)
+    return Pair(case, legacy, candidate)
+
+
+def asked_of_candidate(case: Case, models: Models, deadline_s: float) -> Answer:
+    side: LiveSide = models.candidate
+    try:
+        translated = models.translation.for_candidate(case)
+    except ComparisonError as error:
+        return Answer(failure=Failure(ADAPTER_FAILED, error.problem))
+    return side.question(translated)(deadline_s)
+
+
+def case_of(shown: Shown) -> Case:
+    content = shown.content
+    most = MOST_UNFOLDED_BYTES + MOST_UNFOLDED_FOR_A_BYTE * len(content)
+    if unfolded_bytes(PredictRequest, content, most) > most:
+        raise Dropped(UNREADABLE)
+    try:
+        request = PredictRequest.FromString(content)
+        inputs: Mapping[str, object] = to_arrays(request.inputs)
+    except (DecodeError, PredictionError) as error:
+        raise Dropped(UNREADABLE) from error
+    signature = request.model_spec.signature_name or DEFAULT_SIGNATURE
+    if signature == TENSORS:
+        raise Dropped(NO_SIGNATURE)
+    return Case(shown.number, inputs, signature)  # type: ignore[arg-type]  # arrays by name

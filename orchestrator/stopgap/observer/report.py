@@ -1,0 +1,143 @@
+"""What is known of a shadow at this moment: what its observer has written down, what the front has counted since."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Any, Optional
+
+from stopgap import shadows
+from stopgap.errors import FrontError, ShadowError, StopgapError
+from stopgap.front.admin import Admin
+from stopgap.front.mirrored import mirrored
+from stopgap.observer.counting import BEGUN, Totals, advanced, totals_in, warnings
+from stopgap.observer.results import Experiment, Results
+from stopgap.shadows import RESULTS, Shadow, folder_of, is_observed
+from stopgap.store import Store
+
+__all__ = ["Report", "report"]
+
+INCONCLUSIVE = "INCONCLUSIVE"
+
+
+@dataclass(frozen=True)
+class Report:
+    """One shadow.
+
+    Attributes:
+        shadow: What is wanted; None where it was ended, and only what was found is left.
+        observed: Whether its observer lives.
+        experiment: The last one; None before there is any.
+        totals: Counts since that began, with what the front has counted up to now.
+        warnings: What a person has to know, the worst first.
+    """
+
+    name: str
+    shadow: Optional[Shadow]  # noqa: UP045 - dataclasses are looked into at run time, by Python 3.9 too
+    observed: bool
+    experiment: Optional[Experiment]  # noqa: UP045
+    totals: Totals
+    warnings: tuple[str, ...]
+
+    @property
+    def outcome(self) -> str:
+        """PASS, FAIL or INCONCLUSIVE."""
+        return str(self.result.get("outcome", INCONCLUSIVE))
+
+    @property
+    def result(self) -> Mapping[str, Any]:
+        """As `comparison.result` writes it; empty before there is one."""
+        return (self.experiment and self.experiment.result) or {}
+
+    def as_json(self) -> dict[str, Any]:
+        """For scripts; the result's own fields are those of `stopgap compare --json`."""
+        totals = self.totals
+        return {
+            **self.result,
+            "outcome": self.outcome,
+            "shadow": None if self.shadow is None else as_object(self.shadow),
+            "observer": self.observed,
+            "experiment": None if self.experiment is None else about(self.experiment),
+            "counts": {
+                "predictions": totals.predictions,
+                "expected": round(totals.expected, 1),
+                "mirrored": totals.sent,
+                "undelivered": totals.undelivered,
+                "seen": totals.seen,
+                "joined": totals.joined,
+                "waiting": totals.waiting,
+                "dropped": dict(totals.dropped),
+                "unaccounted": totals.unaccounted,
+                "not_mirrored": totals.not_mirrored,
+            },
+            "warnings": list(self.warnings),
+        }
+
+
+def report(name: str, store: Store) -> Report:
+    """
+    Raises:
+        ShadowError: There is no shadow of that name, and there was none.
+    """
+    shadow = shadows.find(name, store)
+    experiment = newest(name, store)
+    if shadow is None and experiment is None:
+        raise ShadowError(
+            f"There is no shadow of {name}.", f"Begin one: stopgap shadow {name} --candidate CANDIDATE --mode retrained"
+        )
+    observed = shadow is not None and is_observed(name, store)
+    counts = dict(experiment.counts) if experiment else {}
+    if shadow is not None and counts.get(BEGUN) == shadow.begun_s:
+        counts = counted_since(counts, shadow, store)
+    totals = totals_in(counts)
+    told = [] if shadow is None else warnings(totals, shadow.per_million)
+    if shadow is not None and not observed:
+        told.insert(
+            0,
+            f"NOBODY OBSERVES: the observer of {name} has died. Users notice nothing, and nothing is compared. "
+            f"Bring it back: stopgap resume {name}",
+        )
+    return Report(name, shadow, observed, experiment, totals, tuple(told))
+
+
+def newest(name: str, store: Store) -> Experiment | None:
+    file = folder_of(name, store) / RESULTS
+    if not file.exists():
+        return None
+    with closing(Results(file, make=False)) as results:
+        return results.newest()
+
+
+def counted_since(counts: dict[str, int], shadow: Shadow, store: Store) -> dict[str, int]:
+    """The observer looks at the front's counters every few seconds; a dead one does not."""
+    try:
+        legacy = store.deployment(shadow.name)
+        read = mirrored(Admin(store.front_folder(legacy.front.grpc_port) / "admin"), shadow.name)
+    except (FrontError, StopgapError):
+        return counts
+    return {**counts, **advanced(counts, read, shadow.per_million)}
+
+
+def as_object(shadow: Shadow) -> dict[str, Any]:
+    return {
+        "name": shadow.name,
+        "candidate": shadow.candidate,
+        "typed": shadow.typed,
+        "sample": shadow.per_million / 1e6,
+        "ready": shadow.ready,
+        "served_for_it": shadow.served_for_it,
+        "in_flight": shadow.in_flight,
+        "deadline_s": shadow.deadline_s,
+    }
+
+
+def about(experiment: Experiment) -> dict[str, Any]:
+    return {
+        **experiment.told,
+        "number": experiment.id,
+        "bound": experiment.bound,
+        "begun_s": experiment.begun_s,
+        "ended_s": experiment.ended_s,
+        "judged_s": experiment.result_s,
+    }

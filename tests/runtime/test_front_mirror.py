@@ -1,0 +1,130 @@
+"""What a front mirrors to an observer: in a real Envoy, before real workers; a gRPC server plays the observer."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from stopgap.errors import FrontError
+from stopgap.front.admin import Admin
+from stopgap.front.mirrored import Mirrored, mirrored
+from stopgap.front.mirroring import OBSERVER_HEADER
+from stopgap.front.settings import Mirror
+
+from tests.front_scene import RANKER, Front, Sandbox, eventually, front_folder, running_front
+from tests.runtime.test_front_envoy import PREDICT, channel_to, message
+
+WORD = "a-word-that-nobody-guesses"
+ALL = replace(RANKER, mirror=Mirror(1_000_000), observers=(WORD,))
+
+
+@dataclass
+class Observer(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # a generic to its stubs alone
+    """Remembers what is shown to it."""
+
+    sizes: list[int] = field(default_factory=list)
+
+    def service(self, _details: grpc.HandlerCallDetails) -> Any:
+        def answer(shown: bytes, _context: grpc.ServicerContext) -> bytes:
+            self.sizes.append(len(shown))
+            return b""
+
+        return grpc.unary_unary_rpc_method_handler(answer)
+
+
+@contextmanager
+def listening(folder: Path) -> Iterator[Observer]:
+    observer = Observer()
+    server = grpc.server(ThreadPoolExecutor(2), options=[("grpc.max_receive_message_length", -1)])
+    server.add_generic_rpc_handlers((observer,))
+    server.add_insecure_port(f"unix:{folder}/observers/ranker.sock")
+    server.start()
+    try:
+        yield observer
+    finally:
+        server.stop(None).wait()
+
+
+@dataclass(frozen=True)
+class Scene:
+    front: Front
+    channel: grpc.Channel
+
+    def asked(self, times: int, *, padding: int = 0, word: str = "") -> None:
+        """Each is answered, whatever becomes of its copy."""
+        call: Any = self.channel.unary_unary  # its stubs ask for what may be left out
+        predict = call(PREDICT)
+        for _ in range(times):
+            predict(message("ranker", padding=padding), timeout=30, metadata=((OBSERVER_HEADER, word),) if word else ())
+
+    def counted(self) -> Mirrored:
+        return mirrored(self.front.admin, "ranker")
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    with front_folder() as folder:
+        yield folder
+
+
+@contextmanager
+def scene_in(folder: Path) -> Iterator[Scene]:
+    with ExitStack() as stack:
+        stack.enter_context(Sandbox(folder / "sandboxes", "ranker", 2))
+        front = stack.enter_context(running_front(folder, ALL))
+        yield Scene(front, stack.enter_context(channel_to(front)))
+
+
+def test_every_prediction_is_shown_to_the_observer_and_counted_large_ones_too(folder: Path) -> None:
+    with listening(folder) as observer, scene_in(folder) as scene:
+        scene.asked(20)
+        scene.asked(1, padding=100 << 20)
+        eventually(lambda: len(observer.sizes) == 21, timeout_s=30)
+        assert observer.sizes[-1] > 100 << 20
+        eventually(lambda: scene.counted() == Mirrored(predictions=21, sent=21, delivered=21), timeout_s=30)
+
+
+def test_what_the_observer_asks_is_neither_mirrored_nor_counted_as_a_users(folder: Path) -> None:
+    with listening(folder) as observer, scene_in(folder) as scene:
+        scene.asked(5, word=WORD)
+        scene.asked(3, word="a guess")
+        eventually(lambda: scene.counted() == Mirrored(predictions=3, sent=3, delivered=3))
+        assert len(observer.sizes) == 3
+
+
+def test_a_sample_is_changed_while_envoy_runs(folder: Path) -> None:
+    with listening(folder) as observer, scene_in(folder) as scene:
+        scene.front.route(replace(ALL, mirror=Mirror(0)))
+        scene.asked(50)
+        assert observer.sizes == []
+        scene.front.route(replace(ALL, mirror=Mirror(300_000)))
+        scene.asked(400)
+        eventually(lambda: scene.counted().predictions == 450)
+        assert 70 < len(observer.sizes) < 170  # five deviations
+        assert scene.counted().sent == len(observer.sizes)
+
+
+def test_users_are_answered_while_nobody_observes_and_what_is_lost_is_counted(folder: Path) -> None:
+    with scene_in(folder) as scene:
+        scene.asked(10)
+        eventually(lambda: scene.counted() == Mirrored(predictions=10, sent=10, undelivered=10))
+
+
+def test_users_are_answered_while_the_observer_hangs(folder: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as silent, scene_in(folder) as scene:
+        silent.bind(f"{folder}/observers/ranker.sock")
+        silent.listen(8)
+        scene.asked(100)
+        eventually(lambda: scene.counted() == Mirrored(predictions=100, sent=36, undelivered=36, waiting=64))
+
+
+def test_without_envoy_there_is_nothing_to_count(tmp_path: Path) -> None:
+    with pytest.raises(FrontError, match="does not answer"):
+        mirrored(Admin(tmp_path), "ranker")
