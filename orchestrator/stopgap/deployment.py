@@ -93,6 +93,7 @@ def serve(
             signatures=wanted.signatures,
             tensors_allowed=wanted.tensors_allowed,
             requests_kept=wanted.requests_kept,
+            also_called=wanted.also_called,
             isolation=isolation,
         )
         undo.put("removing the sandbox", lambda: take_back(spec.container, engine, store))
@@ -219,6 +220,7 @@ def deployed(wanted: ServeSettings, spec: SandboxSpec, ready: Ready, engine: Eng
         signatures=wanted.signatures,
         tensors_allowed=wanted.tensors_allowed,
         requests_kept=wanted.requests_kept,
+        also_called=wanted.also_called,
         shared=wanted.shared,
     )
 

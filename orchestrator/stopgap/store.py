@@ -50,6 +50,7 @@ class Deployment:
         signatures: Those that were given beside the model's own, or in their place.
         tensors_allowed: Whether a request may name the graph's own tensors.
         requests_kept: Whether the request that has ended a worker alone may be looked at.
+        also_called: Names of models whose place it may take: it answers to them.
         shared: It was started for whoever loads the model, and ends with the last of them.
         stopping: Its route is gone; what is left of it is being taken away.
     """
@@ -74,6 +75,7 @@ class Deployment:
     signatures: GivenSignatures = field(default_factory=dict)
     tensors_allowed: bool = False
     requests_kept: bool = False
+    also_called: tuple[str, ...] = ()
     shared: bool = False
     stopping: bool = False
 
@@ -410,6 +412,7 @@ def read(fields: dict[str, Any]) -> Deployment:
             **fields,
             "model": Path(fields["model"]),
             "tags": tuple(fields["tags"]),
+            "also_called": tuple(fields.get("also_called", ())),
             "op_libraries": tuple(Path(library) for library in fields["op_libraries"]),
             "sunset": sunsets.read(fields["sunset"]),
             "created": datetime.fromisoformat(fields["created"]),

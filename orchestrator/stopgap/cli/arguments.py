@@ -10,7 +10,7 @@ from stopgap.errors import DeploymentError
 from stopgap.settings import LONGEST_TIMEOUT_S, check_name, check_tag
 from stopgap.sunset import parse_sunset, utc_today
 
-__all__ = ["deployment_name", "sunset", "tags", "timeout"]
+__all__ = ["deployment_name", "deployment_names", "sunset", "tags", "timeout"]
 
 
 def deployment_name(_context: click.Context, _parameter: click.Parameter, text: str) -> str:
@@ -19,6 +19,11 @@ def deployment_name(_context: click.Context, _parameter: click.Parameter, text: 
         return check_name(text)
     except DeploymentError as error:
         raise usage(error) from error
+
+
+def deployment_names(context: click.Context, parameter: click.Parameter, texts: tuple[str, ...]) -> tuple[str, ...]:
+    """Several of them."""
+    return tuple(deployment_name(context, parameter, text) for text in texts)
 
 
 def sunset(_context: click.Context, _parameter: click.Parameter, text: str | None) -> date | None:
