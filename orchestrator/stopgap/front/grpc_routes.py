@@ -6,12 +6,12 @@ A request is routed by what the listener has read out of its `model_spec`. The t
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from stopgap.front.descriptor import methods
-from stopgap.front.routes import answer, route_configuration, to_model
-from stopgap.front.settings import Upstream
+from stopgap.front.routes import Kind, answer, route_configuration, split_up, taken_over, to_model
+from stopgap.front.settings import Takeover, Upstream
 
 __all__ = ["FIELD_EXTRACTION", "MODEL_NAME", "MODEL_VERSION", "grpc_routes"]
 
@@ -25,15 +25,19 @@ _INVALID_ARGUMENT = 400
 _NOT_FOUND = 404
 _UNIMPLEMENTED = 501
 
+# The caller's deadline holds, however long: the largest grpc-timeout that is honoured is told by a 0.
+_AS_THE_CALLER_SAYS = {"max_stream_duration": {"grpc_timeout_header_max": "0s"}}
+
 _GET_MODEL_STATUS = "/tensorflow.serving.ModelService/GetModelStatus"
 
 
-def grpc_routes(name: str, upstreams: Iterable[Upstream]) -> dict[str, Any]:
+def grpc_routes(name: str, upstreams: Mapping[str, Upstream], takeovers: Iterable[Takeover] = ()) -> dict[str, Any]:
     """The `envoy.config.route.v3.RouteConfiguration` of the gRPC listener."""
     return route_configuration(
         name,
         [
-            *(_to_model(upstream) for upstream in upstreams),
+            *(route for takeover in takeovers for route in _taken_over(takeover, upstreams)),
+            *(_to_model(upstream) for upstream in upstreams.values()),
             *(_unknown_version(method) for method in methods()),
             *(_unknown_model(method) for method in methods()),
             *(_no_model(method) for method in methods()),
@@ -44,9 +48,25 @@ def grpc_routes(name: str, upstreams: Iterable[Upstream]) -> dict[str, Any]:
 
 
 def _to_model(upstream: Upstream) -> dict[str, Any]:
-    named = {"prefix": "/", "grpc": {}, "dynamic_metadata": [_read(MODEL_NAME, {"exact": upstream.name})]}
-    # The caller's deadline holds, however long: the largest grpc-timeout that is honoured is told by a 0.
-    return to_model(upstream, named, max_stream_duration={"grpc_timeout_header_max": "0s"})
+    return to_model(upstream, _named(upstream.name), **_AS_THE_CALLER_SAYS)
+
+
+def _taken_over(takeover: Takeover, upstreams: Mapping[str, Upstream]) -> Iterator[dict[str, Any]]:
+    """Before the model's own route, which then is for nobody."""
+    name, candidate = takeover.name, upstreams[takeover.candidate]
+    if takeover.legacy:
+        pinned = _named(name, _read(MODEL_VERSION, {"exact": str(takeover.version)}))
+        yield taken_over(takeover, Kind.PINNED, upstreams[name], pinned, **_AS_THE_CALLER_SAYS)
+    if takeover.split:
+        yield split_up(takeover, takeover.split, upstreams, _named(name), **_AS_THE_CALLER_SAYS)
+        yield taken_over(takeover, Kind.KEYLESS, upstreams[name], _named(name), **_AS_THE_CALLER_SAYS)
+    else:
+        yield taken_over(takeover, Kind.ALL, candidate, _named(name), **_AS_THE_CALLER_SAYS)
+
+
+def _named(name: str, *further: dict[str, Any]) -> dict[str, Any]:
+    """A RouteMatch on the model's name, and on further fields of the message."""
+    return {"prefix": "/", "grpc": {}, "dynamic_metadata": [_read(MODEL_NAME, {"exact": name}), *further]}
 
 
 def _unknown_version(method: str) -> dict[str, Any]:
