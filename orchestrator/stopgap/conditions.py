@@ -28,6 +28,7 @@ class Condition(Enum):
     DOWN = "down"
     UNKNOWN = "unknown"  # its engine does not answer
     UNFINISHED = "unfinished"  # a sandbox without a deployment
+    RETIRED = "retired"  # a name without a deployment, which a successor answers to
     DAMAGED = "damaged"  # a state file that cannot be read
 
 
@@ -59,7 +60,7 @@ def look(deployment: Deployment, engines: Engines) -> Health:
         memory_mib = engine.memory_mib(container) if running else None
     except EngineError as error:
         return Health(deployment, Condition.UNKNOWN, None, deployment.limits_by, error.problem)
-    answers = running and model_answers(deployment.address, deployment.name, LOOK_TIMEOUT_S)
+    answers = running and model_answers(deployment.address, deployment.name, LOOK_TIMEOUT_S, deployment.version)
     details = dict.fromkeys(seen.detail for seen in (sandbox, front) if seen and seen.detail)
     return Health(
         deployment,

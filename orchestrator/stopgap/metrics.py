@@ -241,7 +241,8 @@ def states(seen: Sequence[Seen]) -> Iterator[Metric]:
 
 
 # A deployment's: the others are of what is none.
-STATES = tuple(state for state in Condition if state not in (Condition.UNFINISHED, Condition.DAMAGED))
+OF_NO_DEPLOYMENT = {Condition.UNFINISHED, Condition.RETIRED, Condition.DAMAGED}
+STATES = tuple(state for state in Condition if state not in OF_NO_DEPLOYMENT)
 
 
 def workers(seen: Sequence[Seen]) -> Iterator[Metric]:

@@ -6,11 +6,13 @@ import http.client
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from typing import Any
 
 import grpc
 import pytest
 from google.protobuf.wrappers_pb2 import Int64Value
 from stopgap.errors import FrontError
+from stopgap.front.arm_log import OBSERVER_HEADER
 from stopgap.front.arms import Arm, arms, together
 from stopgap.front.config import FrontSettings, configuration
 from stopgap.front.routes import Kind
@@ -42,7 +44,7 @@ class Scene:
         """Who has answered, as the worker and as the header have it."""
         spec = ModelSpec(name=LEGACY.name, version=None if version is None else Int64Value(value=version))
         request = PredictRequest(model_spec=spec).SerializeToString()
-        _, done = self.channel.unary_unary(PREDICT).with_call(request, metadata=metadata, timeout=20)
+        _, done = predicting(self.channel).with_call(request, metadata=metadata, timeout=20)
         return str(dict(done.initial_metadata())["stopgap-model"])
 
     def rest(self, below: str = ":predict", **headers: str) -> str:
@@ -61,6 +63,11 @@ class Scene:
 
     def arms(self, takeover: Takeover) -> list[Arm]:
         return arms(self.front.admin, takeover.counted, [LEGACY.name, CANDIDATE.name])
+
+
+def predicting(channel: grpc.Channel) -> Any:
+    call: Any = channel.unary_unary
+    return call(PREDICT)
 
 
 @pytest.fixture(scope="module")
@@ -116,9 +123,10 @@ def test_who_tells_no_key_is_answered_by_the_legacy_model_and_counted_apart(scen
     assert {scene.rest() for _ in range(5)} == {LEGACY.name}
     assert {scene.grpc(("x-user-id", user)) for user in USERS[:7]} == {CANDIDATE.name}
     scene.rest(**{"x-user-id": USERS[0]})
-    call = scene.channel.unary_unary(PREDICT).future(message(LEGACY.name, "refuse"), metadata=[("x-user-id", "u")])
+    call = predicting(scene.channel).future(message(LEGACY.name, "refuse"), metadata=[("x-user-id", "u")])
     assert call.exception() is not None
     eventually(lambda: sum(arm.durations.count for arm in scene.arms(takeover)) == 34, timeout_s=30)
+    predicting(scene.channel)(message(LEGACY.name), metadata=((OBSERVER_HEADER, "1"),), timeout=20)  # counted nowhere
     keyed, keyless = scene.arms(takeover)
     assert (keyed.kind, keyed.model) == (Kind.KEYED, CANDIDATE.name)
     assert keyed.codes == {("grpc", "0"): 7, ("rest", "200"): 1, ("grpc", "3"): 1}
@@ -145,8 +153,7 @@ def test_who_asks_for_the_legacy_models_own_version_gets_it_for_as_long_as_it_st
 
 def test_without_a_takeover_everybody_is_answered_by_the_model_that_was_asked_for(scene: Scene) -> None:
     scene.front.route(LEGACY, CANDIDATE)
-    call = scene.channel.unary_unary(PREDICT)
-    _, done = call.with_call(message(LEGACY.name), metadata=[("x-user-id", USERS[0])], timeout=20)
+    _, done = predicting(scene.channel).with_call(message(LEGACY.name), metadata=[("x-user-id", USERS[0])], timeout=20)
     assert "stopgap-model" not in dict(done.initial_metadata())
 
 

@@ -24,10 +24,10 @@ TREES = {
 # nothing goes round in a circle.
 FLOORS = {
     "the command line": {"cli"},
-    "what asks two models": {"asking"},
+    "what asks two models": {"asking", "handover"},
     "what people import": {"api"},
     "what is wanted": {"audit", "deployment", "doctor", "extension", "recovery", "verification"},
-    "what is there": {"conditions", "fronts", "incidents", "kept_requests", "metrics", "readiness"},
+    "what is there": {"conditions", "fronts", "incidents", "kept_requests", "legacy_requests", "metrics", "readiness"},
     "what starts containers": {"engines"},
     "what they are made of": {
         "images",
@@ -39,7 +39,7 @@ FLOORS = {
         "contents",
         "sbom",
     },
-    "what they are told": {"front", "containment", "records", "store"},
+    "what they are told": {"front", "containment", "records", "store", "takeovers"},
     "what talks to them": {"client", "answering", "journal"},
     "one thing each": {
         "advisories",
@@ -59,9 +59,11 @@ FLOORS = {
         "person",
         "ports",
         "processor",
+        "quiet",
         "progress_bars",
         "settings",
         "sources",
+        "stages",
         "sunset",
         "undo",
         "vex",

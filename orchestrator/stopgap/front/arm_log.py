@@ -11,7 +11,10 @@ from typing import Any
 from stopgap.front.replies import where
 from stopgap.front.routes import TAKEN_OVER
 
-__all__ = ["ARMS", "ARM_TAGS", "arm_log"]
+__all__ = ["ARMS", "ARM_TAGS", "OBSERVER_HEADER", "arm_log"]
+
+OBSERVER_HEADER = "stopgap-observer"
+"""A request with this header is the comparison's own asking, and counted nowhere here."""
 
 ARMS = "arms"
 """What the names of these statistics begin with."""
@@ -25,7 +28,7 @@ ARM_TAGS = {
 }
 
 _PREDICTIONS = (
-    f'xds.route_name.startsWith("{TAKEN_OVER}/")'
+    f'xds.route_name.startsWith("{TAKEN_OVER}/") && !("{OBSERVER_HEADER}" in request.headers)'
     ' && (request.url_path == "/tensorflow.serving.PredictionService/Predict"'
     ' || request.method == "POST" && request.url_path.startsWith("/v1/"))'
 )
