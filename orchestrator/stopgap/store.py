@@ -37,6 +37,7 @@ from stopgap.sunset import Sunset
 __all__ = ["Damaged", "Deployment", "Store"]
 
 FRONT_LOCK_TIMEOUT_S = 120
+TRAFFIC_LOCK_TIMEOUT_S = 5
 # What JSON that is none of ours makes its reader raise.
 UNREADABLE = (ValueError, TypeError, KeyError, AttributeError, RecursionError)
 SUNSET_LOCK_TIMEOUT_S = 180  # it is held while a model joins its front
@@ -236,7 +237,7 @@ class Store:
             raise self._unusable(error) from error
 
     def put_legacy_traffic(self, name: str, noted: LegacyTraffic) -> None:
-        """Called with the front's lock held."""
+        """Called with `locked_traffic`."""
         self._write(self._traffic_file(name), quiet.written(noted))
 
     def is_retired(self, name: str) -> bool:
@@ -338,6 +339,13 @@ class Store:
         problem = f"Another stopgap has been changing the front at port {grpc_port} for {FRONT_LOCK_TIMEOUT_S} s."
         error = DeploymentError(problem, "Look for a stopgap process that hangs: pgrep -af stopgap")
         with self._locked(f"front-{grpc_port}", FRONT_LOCK_TIMEOUT_S, error):
+            yield
+
+    @contextlib.contextmanager
+    def locked_traffic(self, name: str) -> Iterator[None]:
+        """Waits for whoever is noting what is still asked of that legacy model, which takes milliseconds."""
+        error = DeploymentError(f"Another stopgap is counting what {name} is asked.", "Try again.")
+        with self._locked(f"traffic-{name}", TRAFFIC_LOCK_TIMEOUT_S, error):
             yield
 
     @contextlib.contextmanager

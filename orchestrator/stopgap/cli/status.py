@@ -14,7 +14,9 @@ from stopgap.cli.output import print_json, print_table, warn_of_sunset
 from stopgap.cli.serve import described
 from stopgap.conditions import Condition, Health, look, unfinished
 from stopgap.engines.choice import Engines
+from stopgap.legacy_requests import note_all
 from stopgap.printable import printable
+from stopgap.quiet import LegacyTraffic
 from stopgap.recovery import bring_up_to_date, recover
 from stopgap.stages import HandOver, Stage, percent
 from stopgap.store import Store
@@ -68,6 +70,7 @@ def status(name: str | None, as_json: bool) -> None:
     bring_up_to_date(engines, store, lambda text: click.echo(printable(text), err=True))
     found = find(store, engines, name)
     records = store.hand_overs()
+    noted = note_all(store)
     staged = {record.name: record for record in records}
     if as_json:
         objects = [as_object(seen, today, staged.get(name_of(seen))) for seen in found]
@@ -78,7 +81,7 @@ def status(name: str | None, as_json: bool) -> None:
             if isinstance(seen, Health):
                 if name:
                     print_moves(seen.deployment.sunset)
-                    print_steps(staged.get(name))
+                    print_steps(staged.get(name), noted.get(name))
                 warn_of_sunset(seen.deployment.name, seen.deployment.until, today)
         advise(found)
     else:
@@ -201,7 +204,7 @@ def advise(found: list[Seen]) -> None:
             click.echo(printable(ADVICE[seen.condition].format(seen.deployment.name, seen.detail)), err=True)
 
 
-def print_steps(record: HandOver | None) -> None:
+def print_steps(record: HandOver | None, noted: LegacyTraffic | None) -> None:
     """How its hand-over has come to where it is."""
     if record and record.history:
         click.echo(f"\nHanded over: {stage_of(record)}")
@@ -211,6 +214,15 @@ def print_steps(record: HandOver | None) -> None:
             shown = f", evidence {step.evidence[:12]}…" if step.evidence else ""
             said = f"{step.at:%Y-%m-%d %H:%M}  {step.was.value} → {step.to.value}{share}, by {step.by}{shown}{why}"
             click.echo(printable(said, longest=LONGEST_REASON + 200))
+        if noted:
+            print_quiet(noted)
+
+
+def print_quiet(noted: LegacyTraffic) -> None:
+    click.echo(
+        f"Still asked for by its own version: {noted.asked} times since then, "
+        f"the last time before {noted.quiet_since:%Y-%m-%d %H:%M} UTC."
+    )
 
 
 def print_moves(sunset: Sunset) -> None:

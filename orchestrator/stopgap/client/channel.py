@@ -43,10 +43,14 @@ class ServingChannel:
     Args:
         address: `HOST:PORT`.
         max_message_mib: The largest answer that is taken, in MiB.
+        headers: What goes with every request, as gRPC's metadata.
     """
 
-    def __init__(self, address: str, max_message_mib: int = _LARGEST_MESSAGE_MIB) -> None:
+    def __init__(
+        self, address: str, max_message_mib: int = _LARGEST_MESSAGE_MIB, *, headers: tuple[tuple[str, str], ...] = ()
+    ) -> None:
         self.address = address
+        self._headers = headers
         self._options: list[tuple[str, int]] = [
             ("grpc.max_receive_message_length", max_message_mib * 2**20),
             ("grpc.max_send_message_length", -1),  # the front says what is too large, and how to allow it
@@ -115,7 +119,7 @@ class ServingChannel:
         ask = self._call_of(f"{_MODEL_SERVICE}/GetModelStatus")
         try:
             with call_under_way():
-                _, call = ask.with_call(_serialised(request), timeout=timeout_s)
+                _, call = ask.with_call(_serialised(request), timeout=timeout_s, metadata=self._headers)
         except grpc.RpcError as error:
             raise to_error(error, self.address) from error
         headers: Metadata = tuple(call.initial_metadata())
@@ -125,7 +129,7 @@ class ServingChannel:
         ask = self._call_of(method)
         try:
             with call_under_way():
-                answer = ask(_serialised(request), timeout=timeout_s)
+                answer = ask(_serialised(request), timeout=timeout_s, metadata=self._headers)
         except (grpc.RpcError, ValueError) as error:  # the latter, where it is closed in this very moment
             if self._closed:
                 raise self._is_closed() from error

@@ -76,8 +76,8 @@ def promote(name: str, wanted: Promotion, engines: Engines, store: Store, *, say
     legacy = store.deployment(name)
     before = record_of(legacy, store)
     candidate = store.deployment(wanted.candidate or (before.candidate.name if before.candidate else missing(name)))
+    check_pair(legacy, candidate)
     with locked(store, legacy.name, candidate.name):
-        check_pair(legacy, candidate)
         prepared(before, wanted, candidate)  # what is refused is refused before anything is measured
         if wanted.evidence:
             check_evidence(wanted.evidence, named(legacy), named(candidate))

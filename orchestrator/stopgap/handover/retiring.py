@@ -85,8 +85,7 @@ def retired(record: HandOver, reason: str) -> HandOver:
 def noted_now(record: HandOver, store: Store, *, forced: bool) -> LegacyTraffic | None:
     """What was asked of it; None where nobody can know, which force helps over."""
     try:
-        with store.locked_front(record.grpc_port):
-            return note(record, store, utc_now())
+        return note(record, store, utc_now())
     except FrontError:
         if forced:
             return store.legacy_traffic(record.name)

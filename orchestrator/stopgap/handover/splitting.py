@@ -62,8 +62,8 @@ def split(name: str, asked: Asked, engines: Engines, store: Store) -> Change:
     key = asked.key or before.key
     if key is None:
         raise DeploymentError("By what are callers told apart?", "Say --by header:NAME or --by cookie:NAME.")
+    check_pair(legacy, candidate)
     with locked(store, legacy.name, candidate.name):
-        check_pair(legacy, candidate)
         check_stateless(legacy, candidate)
         if before.stage is not Stage.SPLIT:
             for deployment in (legacy, candidate):
