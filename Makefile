@@ -12,7 +12,7 @@ PROTO_FILES := $(wildcard protos/stopgap_protos/*.proto)
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help setup system tools demo test test-hostile test-chaos fuzz lint format bench performance dist docs protos protos-check lock clean
+.PHONY: help setup system tools demo test test-hostile test-chaos test-hand-over fuzz lint format bench performance dist docs protos protos-check lock clean
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,6 +33,9 @@ test-hostile: tools setup ## All hostile models and requests, on every wall that
 
 test-chaos: tools setup ## Five minutes of faults under load, on every engine that is here; make test has 40 seconds
 	CHAOS_SECONDS=300 $(VENV)/bin/python -m pytest -s tests/chaos $(ARGS)
+
+test-hand-over: tools setup ## A name swapped 100 times under load, and 50 kills; make test has 10 and 4
+	SWAPS=100 KILLS=50 $(VENV)/bin/python -m pytest tests/engines/test_hand_over.py $(ARGS)
 
 lint: $(INSTALLED) ## Style and types
 	$(VENV)/bin/ruff check .

@@ -1,6 +1,6 @@
 """A name goes from one model to another and back, under load: nobody notices but by the version that answers.
 
-Ten swaps and four kills here; `SWAPS=100 KILLS=50 make test ARGS="tests/engines/test_hand_over.py"` has them all.
+Ten swaps and four kills here; `make test-hand-over` has a hundred and fifty.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import json
 import os
 import random
 import shutil
+import signal
 import subprocess
 import time
 from collections.abc import Iterator
@@ -23,6 +24,7 @@ import grpc
 import numpy as np
 import pytest
 from stopgap.client.channel import ServingChannel
+from stopgap.containment.specs import front_container
 from stopgap.errors import PredictionError
 from stopgap_protos.serving_pb2 import PredictRequest, PredictResponse
 from stopgap_protos.tensor_pb2 import DataType
@@ -147,7 +149,9 @@ def test_no_request_fails_while_the_name_goes_to_and_fro(stopgap: Program, both:
     assert len(witness.heard) > SWAPS * AFTER_EACH_SWAP
 
 
-def test_the_same_users_stay_with_the_candidate_while_its_share_grows(stopgap: Program, both: dict[str, Any]) -> None:
+def test_the_same_users_stay_with_the_candidate_while_its_share_grows(
+    stopgap: Program, both: dict[str, Any], tmp_path: Path
+) -> None:
     address = both["grpc"]
     done(stopgap, "split", "clicks", "--candidate", "clicks2", "--candidate-share", "10%", "--by", "header:x-user-id")
     few = by_user(address, USERS)
@@ -173,6 +177,14 @@ def test_the_same_users_stay_with_the_candidate_while_its_share_grows(stopgap: P
     assert tenth < half
     assert 0.4 * len(USERS) < len(half) < 0.6 * len(USERS)
     assert "split 50 %, clicks2" in done(stopgap, "status")
+
+    names = {LEGACY: "clicks", CANDIDATE: "clicks2"}
+    answers = tmp_path / "answers.jsonl"
+    answers.write_text(
+        "".join(json.dumps({"key": u, "model": names[v]}) + "\n" for u, v in by_user(address, USERS).items())
+    )
+    ratio = json.loads(done(stopgap, "split", "clicks", "--check", str(answers), "--json"))
+    assert (ratio["callers"], ratio["candidates"], ratio["mismatch"]) == (len(USERS), len(half), False)
 
     done(stopgap, "split", "clicks", "--off")
     assert set(by_user(address, USERS[:50]).values()) == {LEGACY}
@@ -310,7 +322,10 @@ def test_promotion_rests_on_evidence_and_retirement_on_quiet(
     assert promoted["stage"] == "promoted"
     assert promoted["capacity"].startswith("Measured: clicks2 answered 100 of 100 at 20 requests a second")
     assert (version_that_answers(address), version_that_answers(address, LEGACY)) == (CANDIDATE, LEGACY)
+    until(lambda: "asked for by its own version: 1 time" in done(stopgap, "status", "clicks"), 30)
 
+    os.kill(stopgap.backstage.first_process(front_container(stopgap.port)), signal.SIGKILL)  # and what it has counted
+    until(lambda: stopgap.answers("clicks"), 30)
     assert "since" in (told := stopgap.refused("retire", "clicks"))
     assert "it was asked 1 time for its own version" in told
     assert "the name would go too" in stopgap.refused("stop", "clicks")

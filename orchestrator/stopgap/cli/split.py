@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import click
@@ -13,7 +14,9 @@ from stopgap.engines.choice import Engines
 from stopgap.errors import DeploymentError
 from stopgap.front.arms import Arm
 from stopgap.handover import splitting
+from stopgap.handover.ratio import Ratio
 from stopgap.handover.splitting import Arms, Asked
+from stopgap.handover.units import check_ratio
 from stopgap.recovery import recover
 from stopgap.stages import HandOver, Key, Stage, percent
 from stopgap.store import Store
@@ -36,6 +39,12 @@ BOUNDS_MS = (1, 5, 25, 100, 500)
 )
 @click.option("--off", is_flag=True, help="All callers to the legacy model again.")
 @click.option("--show", is_flag=True, help="What both were asked so far.")
+@click.option(
+    "--check",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help='Whether the shares are as they should be, by lines of {"key": CALLER, "model": WHO ANSWERED}.',
+)
 @click.option("--force", is_flag=True, help="Also where the candidate does not understand all requests.")
 @click.option("--reason", default="", callback=reason, metavar="TEXT", help="Why; written down.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
@@ -47,6 +56,7 @@ def split(
     key: Key | None,
     off: bool,
     show: bool,
+    check: Path | None,
     force: bool,
     reason: str,
     as_json: bool,
@@ -58,8 +68,8 @@ def split(
 
     The candidate is a deployment behind the same front, served with --also-called NAME.
     """
-    if sum((wanted is not None, off, show)) != 1:
-        raise click.UsageError("Say one of --candidate-share, --off and --show.")
+    if sum((wanted is not None, off, show, check is not None)) != 1:
+        raise click.UsageError("Say one of --candidate-share, --off, --show and --check.")
     if force and not reason:
         raise click.UsageError("--force needs a --reason.")
     store = Store.default()
@@ -72,11 +82,35 @@ def split(
             asked = Asked(wanted, key, candidate, reason, force)
             splitting.split(name, asked, engines, store)
     record = current(name, store)
+    if check is not None:
+        tell_ratio(name, check_ratio(record, check), as_json=as_json)
+        return
     arms = splitting.counted(record, store, store.deployment(name)) if show else None
     if as_json:
         print_json(described(record, arms))
     else:
         print_split(record, arms)
+
+
+def tell_ratio(name: str, ratio: Ratio, *, as_json: bool) -> None:
+    """
+    Raises:
+        DeploymentError: The share is another than it should be.
+    """
+    share = None if not ratio.units else round(ratio.share, 6)
+    if as_json:
+        found = {"name": name, "callers": ratio.units, "candidates": ratio.candidates, "share": share}
+        print_json({**found, "mismatch": ratio.mismatch})
+    told = f"{ratio.candidates} of {ratio.units} callers were the candidate's"
+    if ratio.mismatch:
+        raise DeploymentError(
+            f"{told}: that is not the share that was asked for.",
+            "Trust nothing that was measured in this split: find out who is lost on the way, then split anew.",
+        )
+    if not as_json:
+        click.echo(
+            f"{told}: as it should be" if ratio.units else "Nobody told a key meanwhile: there is nothing to say"
+        )
 
 
 def current(name: str, store: Store) -> HandOver:

@@ -9,13 +9,24 @@ from typing import Any
 from stopgap.front.settings import SHARES, Split, Takeover, Upstream
 from stopgap.front.sunset_headers import sunset_headers
 
-__all__ = ["MODELS_HOST", "TAKEN_OVER", "Kind", "answer", "route_configuration", "split_up", "taken_over", "to_model"]
+__all__ = [
+    "ANSWERED_BY",
+    "MODELS_HOST",
+    "TAKEN_OVER",
+    "Kind",
+    "answer",
+    "route_configuration",
+    "split_up",
+    "taken_over",
+    "to_model",
+]
 
 MODELS_HOST = "models"
 TAKEN_OVER = "takeover"
 """What begins a route's name where the name that was asked for is taken over: `takeover/KIND/` and what is counted."""
 
-_ANSWERED_BY = "stopgap-model"
+ANSWERED_BY = "stopgap-model"
+"""The response header that names the model which has answered, whatever it was asked for as."""
 
 
 class Kind(str, Enum):
@@ -59,7 +70,7 @@ def to_model(upstream: Upstream, match: dict[str, Any], **more: Any) -> dict[str
             **more,
         },
         "request_headers_to_remove": [_CALLERS_ADDRESS],
-        "response_headers_to_add": sunset_headers(upstream),
+        "response_headers_to_add": _told_by(upstream),
     }
 
 
@@ -101,9 +112,8 @@ def split_up(
 def taken_over(
     takeover: Takeover, kind: Kind, upstream: Upstream, match: dict[str, Any], **more: Any
 ) -> dict[str, Any]:
-    """A route of a name that has been taken over, to one model; which of the two it was is told with every answer."""
-    route = to_model(upstream, match, **more)
-    return {**route, "name": _name_of(takeover, kind), "response_headers_to_add": _told_by(upstream)}
+    """A route of a name that has been taken over, to one of the two models."""
+    return {**to_model(upstream, match, **more), "name": _name_of(takeover, kind)}
 
 
 def answer(match: dict[str, Any], status: int, text: str) -> dict[str, Any]:
@@ -123,7 +133,8 @@ def _name_of(takeover: Takeover, kind: Kind) -> str:
 
 
 def _told_by(upstream: Upstream) -> list[dict[str, Any]]:
-    name = {"header": {"key": _ANSWERED_BY, "value": upstream.name}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}
+    """What goes with every answer; whatever the sandbox says of itself under these names is overwritten."""
+    name = {"header": {"key": ANSWERED_BY, "value": upstream.name}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}
     return [*sunset_headers(upstream), name]
 
 

@@ -11,6 +11,7 @@ from stopgap.client.channel import ServingChannel
 from stopgap.client.requests import status_request
 from stopgap.engines.choice import Engines
 from stopgap.errors import DeploymentError, FrontError, PredictionError
+from stopgap.front.routes import ANSWERED_BY
 from stopgap.fronts import Fronts
 from stopgap.stages import HandOver, Model, Stage, begun
 from stopgap.store import Deployment, Store
@@ -22,7 +23,6 @@ LOOK_TIMEOUT_S = 2.0
 LOOKS = 8  # each on a connection of its own: each of Envoy's threads has routes of its own
 SEEN_WITHIN_S = 10.0
 LOOK_EVERY_S = 0.02
-ANSWERED_BY = "stopgap-model"  # the front's header
 
 Make = Callable[[HandOver], HandOver]
 
@@ -129,7 +129,7 @@ def who_answers(address: str, name: str) -> str:
             headers = dict(channel.status_headers(status_request(name), LOOK_TIMEOUT_S))
         except PredictionError:
             return ""
-    return str(headers.get(ANSWERED_BY, name))
+    return str(headers.get(ANSWERED_BY, ""))
 
 
 def require_record(name: str, store: Store) -> HandOver:
