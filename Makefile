@@ -12,7 +12,7 @@ PROTO_FILES := $(wildcard protos/stopgap_protos/*.proto)
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help setup system tools demo test test-hostile test-chaos test-ab fuzz lint format bench performance dist docs protos protos-check lock clean
+.PHONY: help setup system tools demo test test-hostile test-chaos test-ab test-hand-over fuzz lint format bench performance dist docs protos protos-check lock clean
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -36,6 +36,9 @@ test-chaos: tools setup ## Five minutes of faults under load, on every engine th
 
 test-ab: tools setup ## Whole comparisons of 5000 requests each, against the verdicts of tests/comparison/ab_table.toml
 	AB=all $(VENV)/bin/python -m pytest tests/comparison $(ARGS)
+
+test-hand-over: tools setup ## A name swapped 100 times under load, and 50 kills; make test has 10 and 4
+	SWAPS=100 KILLS=50 $(VENV)/bin/python -m pytest tests/engines/test_hand_over.py $(ARGS)
 
 lint: $(INSTALLED) ## Style and types
 	$(VENV)/bin/ruff check .

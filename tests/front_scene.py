@@ -8,14 +8,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
 
 from stopgap.front.admin import Admin
-from stopgap.front.config import FrontSettings, Upstream, configuration
+from stopgap.front.config import FrontSettings, Takeover, Upstream, configuration
 from stopgap.front.xds import publish
 
 __all__ = [
@@ -99,9 +99,11 @@ class Front:
     def admin(self) -> Admin:
         return Admin(self.folder / "admin")
 
-    def route(self, *upstreams: Upstream, settings: FrontSettings | None = None) -> None:
+    def route(
+        self, *upstreams: Upstream, settings: FrontSettings | None = None, takeovers: Sequence[Takeover] = ()
+    ) -> None:
         before = self.admin.applied()
-        wanted = publish(self.folder / "xds", configuration(settings or self.settings, upstreams))
+        wanted = publish(self.folder / "xds", configuration(settings or self.settings, upstreams, takeovers))
         self.admin.wait_until_applied(wanted, timeout_s=10, since=before, log=self.log)
 
     def log(self) -> list[str]:

@@ -11,11 +11,15 @@ from stopgap.errors import PredictionError
 __all__ = ["model_answers"]
 
 
-def model_answers(address: str, name: str, timeout_s: float) -> bool:
-    """Whether a version of the model is AVAILABLE; False whatever the reason."""
+def model_answers(address: str, name: str, timeout_s: float, version: int | None = None) -> bool:
+    """Whether a version of the model is AVAILABLE; False whatever the reason.
+
+    Args:
+        version: None for whichever answers to the name: where that is taken over, this may be another model's.
+    """
     with ServingChannel(address) as channel:
         try:
-            answer = channel.status(status_request(name), timeout_s)
+            answer = channel.status(status_request(name, version), timeout_s)
         except PredictionError:
             return False
     return any(version.state == ModelVersionStatus.AVAILABLE for version in answer.model_version_status)

@@ -30,6 +30,7 @@ class Condition(Enum):
     DOWN = "down"
     UNKNOWN = "unknown"  # its engine does not answer
     UNFINISHED = "unfinished"  # a sandbox without a deployment
+    RETIRED = "retired"  # a name without a deployment, which a successor answers to
     DAMAGED = "damaged"  # a state file that cannot be read
 
 
@@ -63,7 +64,7 @@ def look(deployment: Deployment, engines: Engines, store: Store) -> Health:
         memory_mib = engine.memory_mib(container) if running else None
     except EngineError as error:
         return Health(deployment, Condition.UNKNOWN, None, deployment.limits_by, error.problem)
-    answers = running and model_answers(deployment.address, deployment.name, LOOK_TIMEOUT_S)
+    answers = running and model_answers(deployment.address, deployment.name, LOOK_TIMEOUT_S, deployment.version)
     pause_s = backing_off_s(deployment, store) if running and not answers else 0.0
     details = [seen.detail for seen in (sandbox, front) if seen and seen.detail]
     details += [f"for {pause_s:.0f} s more, since too many of its workers have died"] if pause_s else []

@@ -24,11 +24,12 @@ from stopgap.progress import Progress
 from stopgap.readiness import Ready, death, last_lines, wait_until_loaded
 from stopgap.records import Record, Recorded, Records
 from stopgap.settings import ServeSettings
+from stopgap.stages import Stage
 from stopgap.store import Deployment, Store
 from stopgap.sunset import Sunset, agreed, utc_now
 from stopgap.undo import Undo
 
-__all__ = ["serve", "stop"]
+__all__ = ["serve", "stop", "take_down"]
 
 ANSWER_TIMEOUT_S = 20.0
 LOOK_EVERY_S = 0.02
@@ -38,6 +39,8 @@ LOOK_TIMEOUT_S = 1.0
 STOP_GRACE_S = 5  # the runtime ends itself when its drain is over; Docker kills it that much later
 
 Say = Callable[[str], None]
+
+ANSWERED_BY_CANDIDATES = {Stage.SPLIT, Stage.PROMOTED, Stage.RETIRED}
 
 
 def serve(
@@ -93,6 +96,7 @@ def serve(
             signatures=wanted.signatures,
             tensors_allowed=wanted.tensors_allowed,
             requests_kept=wanted.requests_kept,
+            also_called=wanted.also_called,
             isolation=isolation,
         )
         undo.put("removing the sandbox", lambda: take_back(spec.container, engine, store))
@@ -186,6 +190,11 @@ def check_name_free(name: str, engine: Engine, store: Store) -> None:
             f"The name {name} is taken: stopgap serves a model under it already.",
             f"Stop that one first (stopgap stop {name}), or choose another --name.",
         )
+    if store.is_retired(name):
+        raise DeploymentError(
+            f"The name {name} is taken: its model was retired, and its successor answers to it.",
+            f"Choose another --name. If nobody asks for {name} any more: stopgap stop {name}",
+        )
     container = sandbox_container(name)
     observed = engine.observe(container)
     if observed is not None and observed.labels.get("stopgap.state") != str(store.folder):
@@ -219,6 +228,7 @@ def deployed(wanted: ServeSettings, spec: SandboxSpec, ready: Ready, engine: Eng
         signatures=wanted.signatures,
         tensors_allowed=wanted.tensors_allowed,
         requests_kept=wanted.requests_kept,
+        also_called=wanted.also_called,
         shared=wanted.shared,
     )
 
@@ -273,7 +283,7 @@ def wait_until_answering(deployment: Deployment, spec: SandboxSpec, engine: Engi
         SandboxError: It died instead, or did not answer in time.
     """
     deadline = time.monotonic() + ANSWER_TIMEOUT_S
-    while not model_answers(deployment.address, deployment.name, LOOK_TIMEOUT_S):
+    while not model_answers(deployment.address, deployment.name, LOOK_TIMEOUT_S, deployment.version):
         observed = engine.observe(spec.container)
         if observed is None or observed.ended:
             raise death(engine, spec, observed)
@@ -286,33 +296,67 @@ def wait_until_answering(deployment: Deployment, spec: SandboxSpec, engine: Engi
         time.sleep(LOOK_EVERY_S)
 
 
-def stop(name: str, engines: Engines, store: Store, say: Say) -> None:
+def stop(name: str, engines: Engines, store: Store, say: Say, *, promoted_too: bool = True) -> None:
     """Takes the route away first, then lets the sandbox finish what it has begun; says what had vanished already.
 
+    Args:
+        promoted_too: Also where its name is a successor's by now, which then nobody answers to.
+
     Raises:
-        DeploymentError: There is no such deployment, and no sandbox of an unfinished one.
+        DeploymentError: There is no such deployment, and no sandbox of an unfinished one; or it is promoted.
     """
     with store.locked_deployment(name):
+        if store.find(name) is None and store.is_retired(name):
+            forget_retired(name, engines, store)
+            return
         if store.find(name) is None and name in unfinished(engines, store):
             clear(name, engines, store)
             return
         deployment = store.deployment(name)
-        engine = engines.named(deployment.engine)
-        address = deployment.front
-        fronts = Fronts(engine, store)
-        with store.locked_front(address.grpc_port):
-            store.put(deployment.leaving())
-            if not fronts.leave(address):
-                say(f"the front at {address} had vanished already")
-        container = sandbox_container(name)
-        engine.stop(container, deployment.timeouts.drain_s + STOP_GRACE_S)
-        if not engine.remove(container):
-            say(f"the sandbox of {name} had vanished already")
-        with store.locked_front(address.grpc_port):
-            store.remove_sandbox_folder(address.grpc_port, name)
-            Records(store.folder).remove(name)
-            store.remove(name)
-            fronts.close_if_empty(address.grpc_port)
+        record = store.hand_over(name)
+        if record and record.stage is Stage.PROMOTED and not promoted_too:
+            raise DeploymentError(
+                f"{name} is answered by its successor: with its sandbox the name would go too.",
+                f"End the sandbox, and keep the name: stopgap retire {name}. Or go back first: stopgap rollback {name}",
+            )
+        take_down(deployment, engines, store, say)
+
+
+def take_down(deployment: Deployment, engines: Engines, store: Store, say: Say) -> None:
+    """`stop` with the name's lock held. With its sandbox a legacy model's hand-over ends, unless it is retired."""
+    name = deployment.name
+    engine = engines.named(deployment.engine)
+    address = deployment.front
+    fronts = Fronts(engine, store)
+    with store.locked_front(address.grpc_port):
+        store.put(deployment.leaving())  # before its hand-over goes: killed between the two, its name stays who has it
+        if not store.is_retired(name):
+            store.remove_hand_over(name)
+        for record in store.hand_overs():
+            if record.candidate and record.candidate.name == name and record.stage in ANSWERED_BY_CANDIDATES:
+                by = "itself" if store.find(record.name) else "nobody"
+                say(f"{record.name} was {record.stage.value}, to {name}: from now on it is answered by {by}")
+        if not fronts.leave(address):
+            say(f"the front at {address} had vanished already")
+    container = sandbox_container(name)
+    engine.stop(container, deployment.timeouts.drain_s + STOP_GRACE_S)
+    if not engine.remove(container):
+        say(f"the sandbox of {name} had vanished already")
+    with store.locked_front(address.grpc_port):
+        store.remove_sandbox_folder(address.grpc_port, name)
+        Records(store.folder).remove(name)
+        store.remove(name)
+        fronts.close_if_empty(address.grpc_port)
+
+
+def forget_retired(name: str, engines: Engines, store: Store) -> None:
+    """Nobody answers to the name from now on. What was written of its retirement stays."""
+    record = store.hand_over(name)
+    port = record.grpc_port if record else 0
+    with store.locked_front(port):
+        store.remove_hand_over(name)
+        for other in store.behind(port)[:1]:
+            Fronts(engines.named(other.engine), store).refresh(other.front)
 
 
 def clear(name: str, engines: Engines, store: Store) -> None:

@@ -13,13 +13,14 @@ from stopgap.engines.protocol import Engine, Observed, State
 from stopgap.errors import FrontError
 from stopgap.front.admin import Admin, Applied
 from stopgap.front.config import FrontSettings, Mirror, Upstream, configuration
-from stopgap.front.xds import publish
+from stopgap.front.xds import is_published, publish
 from stopgap.ports import check_ports_free
 from stopgap.printable import printable
 from stopgap.settings import Address
 from stopgap.shadows import Shadow, shadows
 from stopgap.store import Deployment, Store
 from stopgap.sunset import last_moment
+from stopgap.takeovers import takeovers_among
 
 __all__ = ["Fronts", "Step", "close_abandoned", "decide"]
 
@@ -125,6 +126,11 @@ class Fronts:
         self._confirm(update, front_container(address.grpc_port))
         return True
 
+    def is_told(self, address: Address) -> bool:
+        """Whether the front's files say what the store says: not, where a command was killed between the two."""
+        files = self._files(address, self.store.behind(address.grpc_port))
+        return is_published(self.store.front_folder(address.grpc_port) / "xds", files)
+
     def close_if_empty(self, port: int) -> None:
         """Ends the front that nobody is behind: neither one who is leaving, nor one who is about to join."""
         if is_needed(port, self.store):
@@ -164,6 +170,13 @@ class Fronts:
 
     def _publish(self, address: Address, models: Sequence[Deployment]) -> Update:
         folder = self.store.make_front_folder(address.grpc_port)
+        files = self._files(address, models)
+        admin = self._admin(address)
+        before = admin.applied() if self.is_running(address) and admin.ready() else None
+        return Update(admin, publish(folder / "xds", files), before)
+
+    def _files(self, address: Address, models: Sequence[Deployment]) -> Mapping[str, str]:
+        """All that the front is to be told: from nothing but what the store says, and who is about to join."""
         settings = FrontSettings(
             # Docker forwards a published port to the container's own address, so there the front listens everywhere.
             bind=address.bind if self._on_host_network() else "0.0.0.0",  # noqa: S104
@@ -171,11 +184,9 @@ class Fronts:
             rest_port=address.rest_port,
             max_message_mib=largest_message_mib(models),
         )
+        takeovers = takeovers_among(self.store.hand_overs_behind(address.grpc_port), models)
         wanted = shadows(self.store)
-        upstreams = [upstream_of(model, wanted) for model in models]
-        admin = self._admin(address)
-        before = admin.applied() if self.is_running(address) and admin.ready() else None
-        return Update(admin, publish(folder / "xds", configuration(settings, upstreams)), before)
+        return configuration(settings, [upstream_of(model, wanted) for model in models], takeovers)
 
     def _wait_until_ready(self, address: Address) -> None:
         """Until Envoy is ready or has ended, whichever comes first."""

@@ -28,6 +28,7 @@ from stopgap.errors import DeploymentError, FrontError, SandboxError
 from stopgap.front.admin import Admin, ClusterHealth
 from stopgap.front.traffic import Durations, Traffic, traffic
 from stopgap.incidents import WorkersState, ask_workers_state
+from stopgap.legacy_requests import note_all
 from stopgap.store import Deployment, Store
 from stopgap.sunset import last_moment
 
@@ -163,6 +164,7 @@ class Deployments(Collector):
 
 def looked_at(store: Store) -> list[Seen]:
     """Side by side: a sandbox that keeps us waiting shall not keep the others from being told of."""
+    note_all(store)  # every look counts: what a front had counted when it ended is gone
     with ThreadPoolExecutor(AT_ONCE, "stopgap-metrics") as pool:
         return list(pool.map(lambda each: look_at(each, store), store.deployments()))
 
@@ -242,7 +244,8 @@ def states(seen: Sequence[Seen]) -> Iterator[Metric]:
 
 
 # A deployment's: the others are of what is none.
-STATES = tuple(state for state in Condition if state not in (Condition.UNFINISHED, Condition.DAMAGED))
+OF_NO_DEPLOYMENT = {Condition.UNFINISHED, Condition.RETIRED, Condition.DAMAGED}
+STATES = tuple(state for state in Condition if state not in OF_NO_DEPLOYMENT)
 
 
 def workers(seen: Sequence[Seen]) -> Iterator[Metric]:

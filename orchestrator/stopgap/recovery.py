@@ -12,14 +12,14 @@ from stopgap.answering import model_answers
 from stopgap.containment.specs import front_container, sandbox_container
 from stopgap.engines.choice import Engines
 from stopgap.engines.protocol import Engine, State
-from stopgap.errors import DeploymentError, EngineError, SandboxError
-from stopgap.fronts import close_abandoned
+from stopgap.errors import DeploymentError, EngineError, FrontError, SandboxError
+from stopgap.fronts import Fronts, close_abandoned
 from stopgap.progress import Progress
 from stopgap.shadowing import recover_shadows
 from stopgap.store import Deployment, Store
 from stopgap.sunset import days_left, utc_today, way_out
 
-__all__ = ["recover", "resume", "revive"]
+__all__ = ["bring_up_to_date", "recover", "resume", "revive"]
 
 Say = Callable[[str], None]
 
@@ -45,6 +45,20 @@ def recover(engines: Engines, store: Store, say: Say) -> None:
     recover_shadows(engines, store, say)
     with contextlib.suppress(EngineError, DeploymentError):
         close_abandoned(engines, store)
+    bring_up_to_date(engines, store, say)
+
+
+def bring_up_to_date(engines: Engines, store: Store, say: Say) -> None:
+    """Tells each front that has a hand-over what the store says, where a command was killed before it had done so."""
+    for port in sorted({each.grpc_port for each in store.hand_overs()}):
+        for deployment in store.behind(port)[:1]:
+            with contextlib.suppress(EngineError, DeploymentError, FrontError):
+                fronts = Fronts(engines.named(deployment.engine), store)
+                if fronts.is_told(deployment.front):
+                    continue
+                with store.locked_front(port):
+                    fronts.refresh(deployment.front)
+                say(f"the front at {deployment.front} had not been told of a hand-over's last step, and now is")
 
 
 def revive(deployment: Deployment, engines: Engines, store: Store, progress: Progress) -> None:
@@ -53,7 +67,7 @@ def revive(deployment: Deployment, engines: Engines, store: Store, progress: Pro
     Raises:
         SandboxError: It was started again and does not answer.
     """
-    if model_answers(deployment.address, deployment.name, LOOK_TIMEOUT_S):
+    if model_answers(deployment.address, deployment.name, LOOK_TIMEOUT_S, deployment.version):
         return
     if bring_back(deployment, engines, store, BROUGHT_BACK_BY_ANY_COMMAND):
         wait_until_answering(deployment, engines.named(deployment.engine), progress)
@@ -77,7 +91,7 @@ def resume(name: str, engines: Engines, store: Store, progress: Progress) -> boo
             )
     check_may_go_on(deployment, engine, utc_today())
     started = bring_back(deployment, engines, store, BROUGHT_BACK_WHEN_ASKED)
-    if not started and model_answers(deployment.address, name, LOOK_TIMEOUT_S):
+    if not started and model_answers(deployment.address, name, LOOK_TIMEOUT_S, deployment.version):
         return False
     wait_until_answering(deployment, engine, progress)
     return True
@@ -136,7 +150,7 @@ def is_in(container: str, engine: Engine, states: frozenset[State]) -> bool:
 def wait_until_answering(deployment: Deployment, engine: Engine, progress: Progress) -> None:
     started = time.monotonic()
     limit_s = deployment.timeouts.load_s + ANSWER_GRACE_S
-    while not model_answers(deployment.address, deployment.name, LOOK_TIMEOUT_S):
+    while not model_answers(deployment.address, deployment.name, LOOK_TIMEOUT_S, deployment.version):
         elapsed_s = time.monotonic() - started
         ended = [each.name for each in containers_of(deployment) if is_in(each.name, engine, BROUGHT_BACK_WHEN_ASKED)]
         if ended or elapsed_s > limit_s:

@@ -220,6 +220,7 @@ class ServeSettings:
         tensors_allowed: Whether a request may name the graph's own tensors; it widens what callers can touch.
         requests_kept: Whether the sandbox keeps the request that has ended a worker alone, to be looked at.
         shared: Whether it was started for whoever loads the model, and ends with the last of them.
+        also_called: Names of models whose place it may take: it answers to them once its front sends it their requests.
         isolation: How hard the sandbox's wall is to be; empty for its engine's own.
     """
 
@@ -238,6 +239,7 @@ class ServeSettings:
     tensors_allowed: bool = False
     requests_kept: bool = False
     shared: bool = False
+    also_called: tuple[str, ...] = ()
     isolation: str = ""
 
     def __post_init__(self) -> None:
@@ -249,6 +251,13 @@ class ServeSettings:
         )
         for tag in self.tags:
             check_tag(tag)
+        for name in self.also_called:
+            check_name(name)
+            require(
+                name != self.name and self.also_called.count(name) == 1,
+                f"{self.name} cannot be called {name} a second time.",
+                "Leave out --also-called with a name that it has already.",
+            )
 
 
 def require(holds: bool, problem: str, remedy: str) -> None:

@@ -2,6 +2,8 @@
 
 <state>/deployments/<name>.json     one deployment each, written by rename
 <state>/sunsets/<digest>.json       one model's date each, likewise; it stays when the model is stopped
+<state>/handovers/<name>.json       one legacy model's hand-over each, likewise; it stays when that is retired
+<state>/handovers/traffic/<name>.json   what is still asked of a legacy model that has a successor
 <state>/fronts/<port>/xds/          Envoy's configuration
 <state>/fronts/<port>/sandboxes/    one folder of sockets for each sandbox
 <state>/fronts/<port>/observers/    one socket for each observer, to which Envoy mirrors
@@ -25,15 +27,19 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from stopgap import quiet, stages
 from stopgap import sunset as sunsets
 from stopgap.errors import DeploymentError
 from stopgap.overlay import GivenSignatures
+from stopgap.quiet import LegacyTraffic
 from stopgap.settings import Address, Limits, Timeouts, check_name, state_folder
+from stopgap.stages import HandOver, Stage
 from stopgap.sunset import Sunset
 
 __all__ = ["Damaged", "Deployment", "Store"]
 
 FRONT_LOCK_TIMEOUT_S = 120
+TRAFFIC_LOCK_TIMEOUT_S = 5
 # What JSON that is none of ours makes its reader raise.
 UNREADABLE = (ValueError, TypeError, KeyError, AttributeError, RecursionError)
 SUNSET_LOCK_TIMEOUT_S = 180  # it is held while a model joins its front
@@ -52,6 +58,7 @@ class Deployment:
         signatures: Those that were given beside the model's own, or in their place.
         tensors_allowed: Whether a request may name the graph's own tensors.
         requests_kept: Whether the request that has ended a worker alone may be looked at.
+        also_called: Names of models whose place it may take: it answers to them.
         shared: It was started for whoever loads the model, and ends with the last of them.
         stopping: Its route is gone; what is left of it is being taken away.
     """
@@ -76,6 +83,7 @@ class Deployment:
     signatures: GivenSignatures = field(default_factory=dict)
     tensors_allowed: bool = False
     requests_kept: bool = False
+    also_called: tuple[str, ...] = ()
     shared: bool = False
     stopping: bool = False
 
@@ -185,6 +193,72 @@ class Store:
     def remove_sunset(self, digest: str) -> None:
         self._sunset_file(digest).unlink(missing_ok=True)
 
+    def hand_over(self, name: str) -> HandOver | None:
+        """Of the legacy model of that name; None where nobody has begun one.
+
+        Raises:
+            DeploymentError: The record cannot be read.
+        """
+        file = self._hand_over_file(name)
+        try:
+            return stages.read(json.loads(file.read_text(encoding="utf-8")))
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise self._unusable(error) from error
+        except UNREADABLE as error:
+            raise DeploymentError(
+                f"The record of a hand-over, {file}, is damaged ({type(error).__name__}: {error}).",
+                f"Mend it, or take it away; {name} then answers for itself: rm {shlex.quote(str(file))}",
+            ) from error
+
+    def hand_overs(self) -> tuple[HandOver, ...]:
+        """All that can be read, by name."""
+        found = map(self._hand_over_or_damage, self._hand_over_names())
+        return tuple(record for record in found if isinstance(record, HandOver))
+
+    def hand_overs_damaged(self) -> tuple[tuple[str, DeploymentError], ...]:
+        """The names of those that cannot, and what is wrong with them."""
+        found = ((name, self._hand_over_or_damage(name)) for name in self._hand_over_names())
+        return tuple((name, damage) for name, damage in found if isinstance(damage, DeploymentError))
+
+    def hand_overs_behind(self, grpc_port: int) -> tuple[HandOver, ...]:
+        """Of all whose front is at that port.
+
+        Raises:
+            DeploymentError: One cannot be read: who then answers to a name nobody knows, so no front is told anything.
+        """
+        for _, damage in self.hand_overs_damaged():
+            raise damage
+        return tuple(found for found in self.hand_overs() if found.grpc_port == grpc_port)
+
+    def put_hand_over(self, record: HandOver) -> None:
+        """Called with the front's lock held."""
+        self._write(self._hand_over_file(record.name), stages.written(record))
+
+    def remove_hand_over(self, name: str) -> None:
+        """Likewise; also where there is none."""
+        self._hand_over_file(name).unlink(missing_ok=True)
+        self._traffic_file(name).unlink(missing_ok=True)
+
+    def legacy_traffic(self, name: str) -> LegacyTraffic | None:
+        """What was last noted of a legacy model that has been promoted away from; None also where it is damaged."""
+        try:
+            return quiet.read(json.loads(self._traffic_file(name).read_text(encoding="utf-8")))
+        except (FileNotFoundError, *UNREADABLE):
+            return None
+        except OSError as error:
+            raise self._unusable(error) from error
+
+    def put_legacy_traffic(self, name: str, noted: LegacyTraffic) -> None:
+        """Called with `locked_traffic`."""
+        self._write(self._traffic_file(name), quiet.written(noted))
+
+    def is_retired(self, name: str) -> bool:
+        """Whether that name is answered by the successor of a model that is gone."""
+        found = self.hand_over(name)
+        return found is not None and found.stage is Stage.RETIRED
+
     def behind(self, grpc_port: int) -> tuple[Deployment, ...]:
         """Those that the front at that port has to route to, as far as they can be read."""
         return tuple(
@@ -267,13 +341,14 @@ class Store:
         remove_tree(self.front_folder(grpc_port))
 
     @contextlib.contextmanager
-    def locked_deployment(self, name: str) -> Iterator[None]:
+    def locked_deployment(self, name: str, patience_s: float = 0) -> Iterator[None]:
         """
         Raises:
             DeploymentError: Another stopgap is at work on that name.
         """
         problem = f"Another stopgap is starting or stopping {name!r} just now."
-        with self._locked(f"deployment-{name}", 0, DeploymentError(problem, "Wait until it is done, then try again.")):
+        error = DeploymentError(problem, "Wait until it is done, then try again.")
+        with self._locked(f"deployment-{name}", patience_s, error):
             yield
 
     @contextlib.contextmanager
@@ -292,6 +367,13 @@ class Store:
         problem = f"Another stopgap has been changing the front at port {grpc_port} for {FRONT_LOCK_TIMEOUT_S} s."
         error = DeploymentError(problem, "Look for a stopgap process that hangs: pgrep -af stopgap")
         with self._locked(f"front-{grpc_port}", FRONT_LOCK_TIMEOUT_S, error):
+            yield
+
+    @contextlib.contextmanager
+    def locked_traffic(self, name: str) -> Iterator[None]:
+        """Waits for whoever is noting what is still asked of that legacy model, which takes milliseconds."""
+        error = DeploymentError(f"Another stopgap is counting what {name} is asked.", "Try again.")
+        with self._locked(f"traffic-{name}", TRAFFIC_LOCK_TIMEOUT_S, error):
             yield
 
     @contextlib.contextmanager
@@ -340,6 +422,21 @@ class Store:
 
     def _file(self, name: str) -> Path:
         return self._deployments / f"{name}.json"
+
+    def _hand_over_file(self, name: str) -> Path:
+        return self.folder / "handovers" / f"{check_name(name)}.json"
+
+    def _traffic_file(self, name: str) -> Path:
+        return self.folder / "handovers" / "traffic" / f"{check_name(name)}.json"
+
+    def _hand_over_names(self) -> list[str]:
+        return sorted(file.stem for file in (self.folder / "handovers").glob("*.json"))
+
+    def _hand_over_or_damage(self, name: str) -> HandOver | DeploymentError | None:
+        try:
+            return self.hand_over(name)
+        except DeploymentError as error:
+            return error
 
     def _sunset_file(self, digest: str) -> Path:
         return self.folder / "sunsets" / f"{digest}.json"
@@ -438,6 +535,7 @@ def read(fields: dict[str, Any]) -> Deployment:
             **fields,
             "model": Path(fields["model"]),
             "tags": tuple(fields["tags"]),
+            "also_called": tuple(fields.get("also_called", ())),
             "op_libraries": tuple(Path(library) for library in fields["op_libraries"]),
             "sunset": sunsets.read(fields["sunset"]),
             "created": datetime.fromisoformat(fields["created"]),

@@ -38,6 +38,10 @@ COMMANDS = [
     "replay",
     "report",
     "shadow",
+    "split",
+    "promote",
+    "rollback",
+    "retire",
     "status",
     "logs",
     "incidents",
@@ -237,9 +241,10 @@ def test_scripts_get_one_object() -> None:
 
 def test_status_shows_what_was_seen() -> None:
     health = Health(RANKER, Condition.SERVING, 51.26, "cgroup v2")
-    assert [str(cell) for cell in as_row(health, TODAY)] == [
+    assert [str(cell) for cell in as_row(health, TODAY, "split 10 %, ranker2")] == [
         "ranker",
         "serving",
+        "split 10 %, ranker2",
         "127.0.0.1:8500",
         "http://127.0.0.1:8501",
         "2",
@@ -249,7 +254,7 @@ def test_status_shows_what_was_seen() -> None:
         "7",
     ]
     seen = as_object(health, TODAY)
-    assert (seen["state"], seen["memory_mib"]) == ("serving", 51.3)
+    assert (seen["state"], seen["memory_mib"], seen["stage"]) == ("serving", 51.3, "legacy")
 
 
 def test_status_says_what_to_do_about_what_is_down(capsys: pytest.CaptureFixture[str]) -> None:
@@ -285,7 +290,7 @@ def test_status_names_what_is_damaged_and_goes_on(tmp_path: Path) -> None:
     file.write_text("{", encoding="utf-8")
     done = stopgap(tmp_path, "status")
     assert done.returncode == 0
-    assert done.stdout.split()[-9:-7] == ["ranker", "damaged"]
+    assert done.stdout.split()[-10:-8] == ["ranker", "damaged"]
     assert f"{file} is damaged" in done.stderr
     assert "stopgap stop ranker" in done.stderr
     done = stopgap(tmp_path, "status", "ranker")

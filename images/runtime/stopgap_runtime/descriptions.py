@@ -22,7 +22,7 @@ def status_of(data_plane: DataPlane, spec: pb.ModelSpec) -> pb.GetModelStatusRes
     Raises:
         Fault: It is not ours (NOT_FOUND, in TF Serving's words).
     """
-    if spec.name != data_plane.name:
+    if not data_plane.is_called(spec.name):
         raise Fault(Code.NOT_FOUND, f"Could not find any versions of model {spec.name}")
     if spec.HasField("version") and spec.version.value != data_plane.version:
         raise Fault(Code.NOT_FOUND, f"Could not find version {spec.version.value} of model {spec.name}")

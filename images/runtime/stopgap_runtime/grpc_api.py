@@ -70,25 +70,26 @@ class GrpcApi:
         inputs = {
             alias: WireTensor(request.inputs[alias], alias, contents.get(alias)) for alias in sorted(request.inputs)
         }
-        return self._encoded(self._data_plane.predict(signature, inputs, request.output_filter, timeout_s))
+        prediction = self._data_plane.predict(signature, inputs, request.output_filter, timeout_s)
+        return self._encoded(prediction, request.model_spec.name)
 
     def _signature(self, request: pb.PredictRequest) -> Signature:
         if request.model_spec.signature_name == TENSORS:
             return self._data_plane.signature_of_tensors(request.model_spec, request.inputs, request.output_filter)
         return self._data_plane.signature(request.model_spec)
 
-    def _encoded(self, prediction: Prediction) -> Buffers:
+    def _encoded(self, prediction: Prediction, name: str) -> Buffers:
         """A PredictResponse, put together around the tensors' own bytes: they may be megabytes."""
         message: list[Buffer] = []
         for alias, tensor in prediction.outputs.items():
             value = pieces(tensor)
             message += (_output_entry(alias, sum(map(len, value))), *value)
-        message.append(self._model_spec(prediction.signature.key))
+        message.append(self._model_spec(name, prediction.signature.key))
         return message
 
-    def _answering_spec(self, signature_key: str) -> bytes:
-        """The field of a PredictResponse that says which model, version and signature have answered."""
-        spec = pb.ModelSpec(name=self._data_plane.name, signature_name=signature_key)
+    def _answering_spec(self, name: str, signature_key: str) -> bytes:
+        """The field of a PredictResponse that says which model (as it was called), version and signature answered."""
+        spec = pb.ModelSpec(name=name, signature_name=signature_key)
         spec.version.value = self._data_plane.version
         serialised = spec.SerializeToString()
         return length_delimited(_MODEL_SPEC_FIELD, len(serialised)) + serialised
@@ -100,7 +101,7 @@ class GrpcApi:
         if not request.HasField("model_spec"):
             raise Fault(Code.INVALID_ARGUMENT, "Missing ModelSpec")
         response = pb.GetModelMetadataResponse()
-        response.model_spec.name = self._data_plane.name
+        response.model_spec.name = request.model_spec.name
         response.model_spec.version.value = self._data_plane.version
         for field in request.metadata_field:
             described = self._described(request.model_spec, field)

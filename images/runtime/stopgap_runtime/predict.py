@@ -40,6 +40,7 @@ class DataPlane:
     """Answers for one loaded version of one model.
 
     Args:
+        also_called: Further names that it answers to: those of models whose place it takes.
         run_timeout_s: No run takes longer, whatever its caller would allow.
         largest_bytes: What a message may weigh. No input may unfold to more: what a message may carry is also what its
             repeated values may.
@@ -53,12 +54,14 @@ class DataPlane:
         version: int,
         servable: Servable,
         *,
+        also_called: Collection[str] = (),
         run_timeout_s: float,
         largest_bytes: int,
         overdue_after: Callable[[float], AbstractContextManager[None]],
     ) -> None:
         self.name = name
         self.version = version
+        self._names = frozenset({name, *also_called})
         self._servable = servable
         self._run_timeout_s = run_timeout_s
         self.largest_bytes = largest_bytes
@@ -119,10 +122,14 @@ class DataPlane:
             raise Fault(Code.INVALID_ARGUMENT, "ModelSpec has no name specified.")
         if spec.HasField("version_label"):
             raise Fault(Code.INVALID_ARGUMENT, f"Unrecognized servable version label: {spec.version_label}")
-        if spec.HasField("version") and (spec.name != self.name or spec.version.value != self.version):
+        if spec.HasField("version") and not (self.is_called(spec.name) and spec.version.value == self.version):
             raise Fault(Code.NOT_FOUND, f"Servable not found for request: Specific({spec.name}, {spec.version.value})")
-        if spec.name != self.name:
+        if not self.is_called(spec.name):
             raise Fault(Code.NOT_FOUND, f"Servable not found for request: Latest({spec.name})")
+
+    def is_called(self, name: str) -> bool:
+        """Whether a request for that name is one for this model."""
+        return name in self._names
 
     def predict(
         self,

@@ -153,7 +153,7 @@ class RestApi:
             always_print_fields_with_no_presence=True,
         )
         model_spec = {
-            "name": self._data_plane.name,
+            "name": spec.name,
             "signature_name": "",
             "version": str(self._data_plane.version),
         }

@@ -19,6 +19,7 @@ class ServeSettings:
     """What `serve` was told.
 
     Attributes:
+        also_called: Further names that the model answers to: those of models whose place it takes.
         threads: TensorFlow's intra-op and inter-op pools each get this many.
         load_timeout_s: A worker that has not loaded its model by then is ended.
         run_timeout_s: No run takes longer, whatever deadline the caller has.
@@ -50,6 +51,7 @@ class ServeSettings:
     worker_memory_bytes: int = 0
     op_libraries: tuple[Path, ...] = ()
     given_signatures: tuple[GivenSignature, ...] = ()
+    also_called: tuple[str, ...] = ()
     tensors_allowed: bool = False
     requests_kept: bool = False
     exhaust: frozenset[str] = frozenset()
@@ -89,6 +91,7 @@ def parse_serve(parser: argparse.ArgumentParser, arguments: list[str]) -> ServeS
     parser.add_argument("--worker-memory-bytes", type=_positive, default=defaults.worker_memory_bytes)
     parser.add_argument("--op-library", dest="op_libraries", type=Path, action="append", default=[])
     parser.add_argument("--signatures", dest="given_signatures", type=parse_given, default=defaults.given_signatures)
+    parser.add_argument("--also-called", action="append", default=[])
     parser.add_argument("--allow-tensors", dest="tensors_allowed", action="store_true")
     parser.add_argument("--keep-requests", dest="requests_kept", action="store_true")
     parser.add_argument("--exhaust", type=lambda text: frozenset(text.split(",")), default=defaults.exhaust)
@@ -103,6 +106,7 @@ def parse_serve(parser: argparse.ArgumentParser, arguments: list[str]) -> ServeS
     parser.add_argument("--ready-fd", type=_writable, default=defaults.ready_fd)
     given = vars(parser.parse_args(arguments))
     given["op_libraries"] = tuple(given["op_libraries"])
+    given["also_called"] = tuple(given["also_called"])
     settings = ServeSettings(**given)
     if settings.listen_fds and len(settings.listen_fds) < settings.workers + 2:
         parser.error(

@@ -134,6 +134,7 @@ def _serve(inheritance: Inheritance) -> int:
         settings.name,
         settings.model_version,
         servable,
+        also_called=settings.also_called,
         run_timeout_s=settings.run_timeout_s,
         largest_bytes=settings.max_message_bytes,
         overdue_after=scoreboard.busy_until,

@@ -21,6 +21,7 @@ from stopgap.client.status import UNIMPLEMENTED
 from stopgap.digests import sha256_of
 from stopgap.engines.choice import AUTO
 from stopgap.errors import DataError, ModelError, PredictionError
+from stopgap.front.arm_log import OBSERVER_HEADER
 from stopgap.model_contents import contents_of, model_digest, read_files
 from stopgap.models import find_model
 from stopgap.printable import printable
@@ -58,7 +59,9 @@ def open_side(
     # The engine is for those that are folders.
     told = dataclasses.replace(source, bundle=source.bundle or Source.bundle, engine=AUTO)
     if isinstance(target, Running):
-        return live(told, lambda: running_identity(store.deployment(target.name)), show_progress)
+        # By its version: asked for by its name alone, its successor might answer.
+        version = store.deployment(target.name).version
+        return live(told, lambda: running_identity(store.deployment(target.name)), show_progress, version)
     return live(told, lambda: remote_identity(target), show_progress)
 
 
@@ -127,11 +130,13 @@ def bundles_for(named: str, kind: str) -> tuple[str, ...]:
     return (legacy,) if kind == LEGACY else (bundle_rows.default_row("modern").name, legacy)
 
 
-def live(source: Source, identity: Callable[[], Identity], show_progress: bool | None) -> Side:
+def live(
+    source: Source, identity: Callable[[], Identity], show_progress: bool | None, version: int | None = None
+) -> Side:
     connection = opened(source, show_progress)
     try:
-        channel = ServingChannel(connection.address)
-        return LiveSide(channel, connection.remote.name, identity, connection.close)
+        channel = ServingChannel(connection.address, headers=((OBSERVER_HEADER, "compare"),))
+        return LiveSide(channel, connection.remote.name, identity, connection.close, version=version)
     except BaseException:
         connection.close()
         raise

@@ -33,6 +33,7 @@ class LiveSide:
         channel: Whose address serves it; closed with this.
         name: The model's.
         identity: Tells what it is now.
+        version: Of the model; None for whichever answers to the name: a successor's, perhaps.
         close: What else ends with it.
         timeout_s: Until it has told its signatures.
 
@@ -47,12 +48,15 @@ class LiveSide:
         identity: Callable[[], Identity],
         close: Callable[[], None] = lambda: None,
         timeout_s: float = 60.0,
+        *,
+        version: int | None = None,
     ) -> None:
         self._channel = channel
         self._name = name
         self._identity = identity
         self._close = close
-        model = RemoteModel(channel, name)
+        self._version = version
+        model = RemoteModel(channel, name, version)
         self._signatures = model.signatures(timeout_s)
         self._traits = model.traits(timeout_s)
 
@@ -85,7 +89,7 @@ class LiveSide:
         """
         try:
             chosen = choose(self._signatures, signature)
-            request = predict_request(self._name, chosen.fit(inputs), chosen)
+            request = predict_request(self._name, chosen.fit(inputs), chosen, version=self._version)
         except PredictionError as error:
             return Answer(failure=self._failure(error))
         began = time.perf_counter()
@@ -103,7 +107,7 @@ class LiveSide:
     def is_there(self) -> bool:
         """See `Side`."""
         try:
-            self._channel.status(status_request(self._name), LOOK_TIMEOUT_S)
+            self._channel.status(status_request(self._name, self._version), LOOK_TIMEOUT_S)
         except PredictionError as error:
             return error.code != UNAVAILABLE
         return True

@@ -110,5 +110,6 @@ def spec_of(deployment: Deployment, image: str, sockets: Path, state: Path) -> S
         signatures=deployment.signatures,
         tensors_allowed=deployment.tensors_allowed,
         requests_kept=deployment.requests_kept,
+        also_called=deployment.also_called,
         isolation=deployment.isolation,
     )

@@ -2,15 +2,30 @@
 
 from __future__ import annotations
 
+import re
 from datetime import date
 
 import click
 
 from stopgap.errors import DeploymentError
 from stopgap.settings import LONGEST_TIMEOUT_S, check_name, check_tag
-from stopgap.sunset import parse_sunset, utc_today
+from stopgap.stages import Key, parse_key, parse_share
+from stopgap.sunset import LONGEST_REASON, parse_sunset, utc_today
 
-__all__ = ["deployment_name", "sunset", "tags", "timeout"]
+__all__ = [
+    "caller_key",
+    "deployment_name",
+    "deployment_names",
+    "duration",
+    "reason",
+    "share",
+    "sunset",
+    "tags",
+    "timeout",
+]
+
+
+DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?) *([smh]?)")
 
 
 def deployment_name(_context: click.Context, _parameter: click.Parameter, text: str) -> str:
@@ -19,6 +34,11 @@ def deployment_name(_context: click.Context, _parameter: click.Parameter, text: 
         return check_name(text)
     except DeploymentError as error:
         raise usage(error) from error
+
+
+def deployment_names(context: click.Context, parameter: click.Parameter, texts: tuple[str, ...]) -> tuple[str, ...]:
+    """Several of them."""
+    return tuple(deployment_name(context, parameter, text) for text in texts)
 
 
 def sunset(_context: click.Context, _parameter: click.Parameter, text: str | None) -> date | None:
@@ -46,6 +66,39 @@ def timeout(_context: click.Context, _parameter: click.Parameter, seconds: float
     """More than nothing and at most a day: so, neither NaN nor infinity."""
     if not 0 < seconds <= LONGEST_TIMEOUT_S:
         raise click.BadParameter(f"{seconds} s cannot be; choose more than 0 and at most {LONGEST_TIMEOUT_S}.")
+    return seconds
+
+
+def share(_context: click.Context, _parameter: click.Parameter, text: str | None) -> int | None:
+    """`10%`, in hundredths of a percent."""
+    try:
+        return None if text is None else parse_share(text)
+    except DeploymentError as error:
+        raise usage(error) from error
+
+
+def caller_key(_context: click.Context, _parameter: click.Parameter, text: str | None) -> Key | None:
+    """`header:x-user-id`, say."""
+    try:
+        return None if text is None else parse_key(text)
+    except DeploymentError as error:
+        raise usage(error) from error
+
+
+def reason(_context: click.Context, _parameter: click.Parameter, text: str) -> str:
+    """A sentence that is not too long to be written down."""
+    said = text.strip()
+    if len(said) > LONGEST_REASON:
+        raise click.BadParameter(f"A reason of {len(said)} characters is too long; say it in {LONGEST_REASON}.")
+    return said
+
+
+def duration(_context: click.Context, _parameter: click.Parameter, text: str) -> float:
+    """`90`, `90s`, `5m` or `1h` in seconds, at most a day; 0 is allowed."""
+    found = DURATION.fullmatch(text.strip())
+    seconds = float(found[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[found[2]] if found else -1.0
+    if not 0 <= seconds <= LONGEST_TIMEOUT_S:
+        raise click.BadParameter(f"{text!r} is no time; say 90s, 5m or 1h, a day at most.")
     return seconds
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from stopgap import deployment
-from stopgap.cli.arguments import deployment_name, sunset, tags
+from stopgap.cli.arguments import deployment_name, deployment_names, sunset, tags
 from stopgap.cli.output import print_json, reporter, warn_of_sunset
 from stopgap.engines.choice import AUTO, CHOICES, Engines
 from stopgap.engines.protocol import EngineLimits
@@ -68,6 +68,13 @@ REASON = f"Why that is later than when it was first served, or more than {FARTHE
     "--keep-requests", is_flag=True, help="Keep requests that end a worker alone, for stopgap incidents --requests."
 )
 @click.option(
+    "--also-called",
+    callback=deployment_names,
+    multiple=True,
+    metavar="NAME",
+    help="A model whose place this one is to take, for stopgap split and promote. May be repeated.",
+)
+@click.option(
     "--port",
     type=click.IntRange(1024, 65535),
     default=Address.grpc_port,
@@ -120,6 +127,7 @@ def serve(
     overlay: Path | None,
     allow_tensors: bool,
     keep_requests: bool,
+    also_called: tuple[str, ...],
     port: int,
     rest_port: int | None,
     bind: str,
@@ -157,6 +165,7 @@ def serve(
         signatures=read_overlay(overlay) if overlay else {},
         tensors_allowed=allow_tensors,
         requests_kept=keep_requests,
+        also_called=also_called,
         isolation=isolation or "",
     )
     with reporter() as report:
@@ -199,6 +208,7 @@ def described(served: Deployment, today: date) -> dict[str, Any]:
         "changes_state": served.changes_state,
         "tensors_allowed": served.tensors_allowed,
         "requests_kept": served.requests_kept,
+        "also_called": list(served.also_called),
         "shared": served.shared,
     }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import Any, Union
@@ -14,16 +15,19 @@ from stopgap.cli.serve import described
 from stopgap.conditions import Condition, Health, look, unfinished
 from stopgap.engines.choice import Engines
 from stopgap.errors import StopgapError
+from stopgap.legacy_requests import note_all
 from stopgap.observer.report import report
 from stopgap.printable import printable
-from stopgap.recovery import recover
+from stopgap.quiet import LegacyTraffic
+from stopgap.recovery import bring_up_to_date, recover
 from stopgap.shadows import is_observed, shadow_names
+from stopgap.stages import HandOver, Stage, percent
 from stopgap.store import Store
 from stopgap.sunset import LONGEST_REASON, SOON_DAYS, Sunset, countdown, days_left, utc_today
 
 __all__ = ["status"]
 
-COLUMNS = ("NAME", "STATE", "GRPC", "REST", "WORKERS", "MEMORY", "ENGINE", "SUNSET", "VERSION")
+COLUMNS = ("NAME", "STATE", "STAGE", "GRPC", "REST", "WORKERS", "MEMORY", "ENGINE", "SUNSET", "VERSION")
 COLOURS = {
     Condition.SERVING: "green",
     Condition.LOADING: "yellow",
@@ -34,6 +38,7 @@ COLOURS = {
     Condition.DOWN: "bold red",
     Condition.UNKNOWN: "yellow",
     Condition.UNFINISHED: "yellow",
+    Condition.RETIRED: "",
     Condition.DAMAGED: "bold red",
 }
 # Of a deployment's name, and what was seen beyond its condition.
@@ -45,6 +50,7 @@ ADVICE = {
 }
 SHADOW_KEYS = ("outcome", "observer", "counts", "warnings")
 SHARED = "{} is what programs have loaded from {}; it ends with the last of them."
+RETIRED = "{0} is {1}. If nobody asks for it any more: stopgap stop {0}"
 UNFINISHED = "{0} was not served to the end. Unless its serve is still at work: stopgap stop {0}"
 
 
@@ -68,16 +74,21 @@ def status(name: str | None, as_json: bool) -> None:
     today = utc_today()
     store = Store.default()
     engines = Engines(store.folder)
+    bring_up_to_date(engines, store, lambda text: click.echo(printable(text), err=True))
     found = find(store, engines, name)
+    records = store.hand_overs()
+    noted = note_all(store)
+    staged = {record.name: record for record in records}
     if as_json:
-        objects = [{**as_object(seen, today), **shadow_of(seen, store)} for seen in found]
+        objects = [{**as_object(seen, today, staged.get(name_of(seen))), **shadow_of(seen, store)} for seen in found]
         print_json(objects[0] if name else objects)
     elif found:
-        print_table(COLUMNS, [as_row(seen, today) for seen in found])
+        print_table(COLUMNS, [as_row(seen, today, stage_in(records, name_of(seen))) for seen in found])
         for seen in found:
             if isinstance(seen, Health):
                 if name:
                     print_moves(seen.deployment.sunset)
+                    print_steps(staged.get(name), noted.get(name))
                 warn_of_sunset(seen.deployment.name, seen.deployment.until, today)
         advise(found)
         tell_of_shadows(found, store)
@@ -96,18 +107,54 @@ def find(store: Store, engines: Engines, name: str | None) -> list[Seen]:
     if not (store.deployments() or store.has_fronts()):  # then there is nothing to ask an engine about
         return [look(store.deployment(name), engines, store)] if name else damaged(store)
     left = [Remains(each, Condition.UNFINISHED, UNFINISHED.format(each)) for each in unfinished(engines, store)]
+    left += retired(store)
     if name:
         return [each for each in left if each.name == name] or [look(store.deployment(name), engines, store)]
     return [*(look(deployment, engines, store) for deployment in store.deployments()), *damaged(store), *left]
 
 
 def damaged(store: Store) -> list[Seen]:
-    return [Remains(each.name, Condition.DAMAGED, f"{each.problem} {each.remedy}") for each in store.damaged()]
+    return [
+        *(Remains(each.name, Condition.DAMAGED, f"{each.problem} {each.remedy}") for each in store.damaged()),
+        *(Remains(name, Condition.DAMAGED, str(error)) for name, error in store.hand_overs_damaged()),
+    ]
 
 
-def as_object(seen: Seen, today: date) -> dict[str, Any]:
+def retired(store: Store) -> list[Remains]:
+    """Names whose models are gone, and that others answer to."""
+    gone = [each for each in store.hand_overs() if each.stage is Stage.RETIRED and store.find(each.name) is None]
+    return [Remains(each.name, Condition.RETIRED, RETIRED.format(each.name, stage_of(each))) for each in gone]
+
+
+def name_of(seen: Seen) -> str:
+    return seen.name if isinstance(seen, Remains) else seen.deployment.name
+
+
+def stage_in(records: Sequence[HandOver], name: str) -> str:
+    """Of a model in whichever hand-over it has a part; `-` for none."""
+    for record in records:
+        if record.name == name and record.candidate:
+            return stage_of(record)
+        if record.candidate and record.candidate.name == name:
+            return f"candidate of {record.name}"
+    return "-"
+
+
+def stage_of(record: HandOver | None) -> str:
+    """`split 10 %, clicks2`, say."""
+    if record is None or record.candidate is None:
+        return Stage.LEGACY.value
+    return f"{record.stage.value}{f' {percent(record.share)}' if record.share else ''}, {record.candidate.name}"
+
+
+def as_object(seen: Seen, today: date, record: HandOver | None = None) -> dict[str, Any]:
+    stage = {
+        "stage": record.stage.value if record else Stage.LEGACY.value,
+        "candidate": record.candidate.name if record and record.candidate else None,
+        "candidate_share": record.share / 100 if record else 0.0,
+    }
     if isinstance(seen, Remains):
-        return {"name": seen.name, "state": seen.condition.value}
+        return {"name": seen.name, "state": seen.condition.value, **(stage if record else {})}
     memory = None if seen.memory_mib is None else round(seen.memory_mib, 1)
     return {
         **described(seen.deployment, today),
@@ -116,12 +163,13 @@ def as_object(seen: Seen, today: date) -> dict[str, Any]:
         "memory_mib": memory,
         "detail": seen.detail,
         "backing_off_s": round(seen.backing_off_s, 1),
+        **stage,
     }
 
 
 def shadow_of(seen: Seen, store: Store) -> dict[str, Any]:
     """What is known of its shadow, where it has one."""
-    name = seen.deployment.name if isinstance(seen, Health) else seen.name
+    name = name_of(seen)
     if name not in shadow_names(store):
         return {}
     try:
@@ -142,7 +190,7 @@ def tell_of_shadows(found: list[Seen], store: Store) -> None:
         told = shadow_of(seen, store).get("shadow")
         if told is None:
             continue
-        name = seen.deployment.name if isinstance(seen, Health) else seen.name
+        name = name_of(seen)
         if "outcome" in told:
             count = told["counts"]
             click.echo(
@@ -155,14 +203,15 @@ def tell_of_shadows(found: list[Seen], store: Store) -> None:
             click.echo(f"{click.style('warning:', fg='yellow', bold=True)} {printable(text, 2000)}", err=True)
 
 
-def as_row(seen: Seen, today: date) -> tuple[str | Text, ...]:
+def as_row(seen: Seen, today: date, stage: str = "-") -> tuple[str | Text, ...]:
     state = Text(worded(seen), style=COLOURS[seen.condition])
     if isinstance(seen, Remains):
-        return (seen.name, state, *("-" for _ in COLUMNS[2:]))
+        return (seen.name, state, stage, *("-" for _ in COLUMNS[3:]))
     deployment, memory = seen.deployment, seen.memory_mib
     return (
         deployment.name,
         state,
+        stage,
         deployment.address,
         deployment.front.rest,
         str(deployment.workers),
@@ -200,6 +249,27 @@ def advise(found: list[Seen]) -> None:
             click.echo(printable(SHARED.format(seen.deployment.name, seen.deployment.model)), err=True)
         if seen.condition in ADVICE:
             click.echo(printable(ADVICE[seen.condition].format(seen.deployment.name, seen.detail)), err=True)
+
+
+def print_steps(record: HandOver | None, noted: LegacyTraffic | None) -> None:
+    """How its hand-over has come to where it is."""
+    if record and record.history:
+        click.echo(f"\nHanded over: {stage_of(record)}")
+        for step in record.history:
+            share = f" {percent(step.share)}" if step.share else ""
+            why = f": {step.reason}" if step.reason else ""
+            shown = f", evidence {step.evidence[:12]}…" if step.evidence else ""
+            said = f"{step.at:%Y-%m-%d %H:%M}  {step.was.value} → {step.to.value}{share}, by {step.by}{shown}{why}"
+            click.echo(printable(said, longest=LONGEST_REASON + 200))
+        if noted:
+            print_quiet(noted)
+
+
+def print_quiet(noted: LegacyTraffic) -> None:
+    click.echo(
+        f"Still asked for by its own version: {noted.asked} times since then, "
+        f"the last time before {noted.quiet_since:%Y-%m-%d %H:%M} UTC."
+    )
 
 
 def print_moves(sunset: Sunset) -> None:

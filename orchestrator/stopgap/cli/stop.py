@@ -10,6 +10,7 @@ from stopgap.conditions import unfinished
 from stopgap.engines.choice import Engines
 from stopgap.errors import StopgapError
 from stopgap.recovery import recover
+from stopgap.stages import Stage
 from stopgap.store import Store
 
 __all__ = ["stop"]
@@ -25,9 +26,11 @@ def stop(names: tuple[str, ...], everything: bool) -> None:
     store = Store.default()
     engines = Engines(store.folder)
     left = unfinished(engines, store)
-    for name in set(names).difference(left):
+    retired = [record.name for record in store.hand_overs() if record.stage is Stage.RETIRED]
+    for name in set(names).difference(left, retired):
         store.deployment(name)  # a wrong name stops nothing
-    wanted = (*store.names(), *left) if everything else tuple(dict.fromkeys(names))
+    everybody = dict.fromkeys((*store.names(), *left, *retired))
+    wanted = tuple(everybody if everything else dict.fromkeys(names))
     if not wanted:
         click.echo("Nothing is being served.", err=True)
     failed = False
@@ -39,7 +42,7 @@ def stop(names: tuple[str, ...], everything: bool) -> None:
                     click.echo(f"the shadow of {name} has ended")
                 if everything and name not in (*store.names(), *left):  # a candidate, which has ended with its shadow
                     continue
-                deployment.stop(name, engines, store, report.say)
+                deployment.stop(name, engines, store, report.say, promoted_too=everything)
                 click.echo(f"stopped {name}")
             except StopgapError as error:  # the others shall end all the same
                 print_error(error)

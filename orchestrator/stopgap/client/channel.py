@@ -44,11 +44,11 @@ class ServingChannel:
     Args:
         address: `HOST:PORT`.
         max_message_mib: The largest answer that is taken, in MiB.
-        headers: What goes with every request.
+        headers: What goes with every request, as gRPC's metadata.
     """
 
     def __init__(
-        self, address: str, max_message_mib: int = _LARGEST_MESSAGE_MIB, headers: Sequence[tuple[str, str]] = ()
+        self, address: str, max_message_mib: int = _LARGEST_MESSAGE_MIB, *, headers: Sequence[tuple[str, str]] = ()
     ) -> None:
         self.address = address
         self._headers = tuple(headers)

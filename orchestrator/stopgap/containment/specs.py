@@ -76,6 +76,7 @@ class SandboxSpec:
         state: The state folder that it belongs to, for its label.
         sockets: The host's folder in which the runtime binds its sockets.
         isolation: How hard its wall is, where its engine has more than one.
+        also_called: Further names that the model answers to.
         exhaust: What an audit may use up in it; nothing where anybody is to be served.
     """
 
@@ -92,6 +93,7 @@ class SandboxSpec:
     signatures: GivenSignatures = field(default_factory=dict)
     tensors_allowed: bool = False
     requests_kept: bool = False
+    also_called: tuple[str, ...] = ()
     isolation: str = ""
     exhaust: tuple[str, ...] = ()
 
@@ -118,6 +120,7 @@ class SandboxSpec:
             *([f"--signatures={json.dumps(self.signatures)}"] if self.signatures else []),
             *(["--allow-tensors"] if self.tensors_allowed else []),
             *(["--keep-requests"] if self.requests_kept else []),
+            *(f"--also-called={name}" for name in self.also_called),
             *(self._exhausted if self.exhaust else []),
         ]
 

@@ -149,6 +149,15 @@ class Admin:
         stats = _objects(self._json(f"/stats?{query}"), "stats")
         return [each for entry in stats for each in _objects(_object(entry, "histograms"), "details")]
 
+    def uptime_s(self) -> int:
+        """How long it has run, in whole seconds: since then it has counted.
+
+        Raises:
+            FrontError: No Envoy answers.
+        """
+        found = {entry["name"]: entry.get("value") for entry in self.statistics(r"^server\.uptime$")}
+        return _count(found, "server.uptime")
+
     def cluster_health(self, name: str) -> ClusterHealth:
         """The health of one model's workers as Envoy sees it; its retry lane, at a priority of its own, is none.
 

@@ -22,7 +22,7 @@ from stopgap.front.mirroring import shadow_clusters
 from stopgap.front.readiness import readiness
 from stopgap.front.rest_listener import REST_LISTENER, rest_listener
 from stopgap.front.rest_routes import rest_routes
-from stopgap.front.settings import FrontSettings, Mirror, Upstream
+from stopgap.front.settings import FrontSettings, Mirror, Takeover, Upstream
 
 __all__ = [
     "BOOTSTRAP",
@@ -33,6 +33,7 @@ __all__ = [
     "REST_ROUTES",
     "FrontSettings",
     "Mirror",
+    "Takeover",
     "Upstream",
     "configuration",
     "versions",
@@ -53,20 +54,27 @@ _SHRINKS_AT, _REFUSES_AT, _RESETS_FROM = 0.5, 0.6, 0.7
 _LARGE_IS_POWER_OF_TWO = 20  # a MiB
 
 
-def configuration(settings: FrontSettings, upstreams: Iterable[Upstream]) -> Mapping[str, str]:
-    """The front's files: name → JSON text. The same settings and upstreams, in any order, give the same texts.
+def configuration(
+    settings: FrontSettings, upstreams: Iterable[Upstream], takeovers: Iterable[Takeover] = ()
+) -> Mapping[str, str]:
+    """The front's files: name → JSON text. The same settings and models, in any order, give the same texts.
 
     Raises:
-        FrontError: Two upstreams share a name, or a socket path is too long.
+        FrontError: Two upstreams share a name, a socket path is too long, or a takeover is of an upstream that is not
+            there.
     """
     ordered = _by_name(upstreams)
+    named = {upstream.name: upstream for upstream in ordered}
+    taken = sorted(takeovers, key=lambda takeover: takeover.name)
+    for takeover in taken:
+        _check(takeover, named)
     grpc = grpc_listener(settings, _watched(settings, GRPC_ROUTES))
     rest = rest_listener(settings, _watched(settings, REST_ROUTES), _watched(settings, READINESS))
     return {
         BOOTSTRAP: _text(_bootstrap(settings)),
         CLUSTERS: _resources([each for upstream in ordered for each in _clusters(settings, upstream)]),
-        GRPC_ROUTES: _resources([grpc_routes(GRPC_LISTENER, ordered)]),
-        REST_ROUTES: _resources([rest_routes(REST_LISTENER, ordered)]),
+        GRPC_ROUTES: _resources([grpc_routes(GRPC_LISTENER, named, taken)]),
+        REST_ROUTES: _resources([rest_routes(REST_LISTENER, named, taken)]),
         READINESS: _resources([readiness(ordered)]),
         LISTENERS: _resources([grpc, rest]),
     }
@@ -88,6 +96,13 @@ def _by_name(upstreams: Iterable[Upstream]) -> list[Upstream]:
         if one.name == other.name:
             raise FrontError(f"Two models behind this address are called {one.name}.", "Give one another --name.")
     return ordered
+
+
+def _check(takeover: Takeover, upstreams: Mapping[str, Upstream]) -> None:
+    needed = {takeover.candidate, *([takeover.name] if takeover.legacy or takeover.split else [])}
+    missing = sorted(needed - upstreams.keys())
+    if missing:
+        raise FrontError(f"{takeover.name} cannot be taken over: the front has no {' and no '.join(missing)}.")
 
 
 def _bootstrap(settings: FrontSettings) -> dict[str, Any]:

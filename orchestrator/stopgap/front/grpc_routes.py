@@ -6,13 +6,13 @@ A request is routed by what the listener has read out of its `model_spec`. The t
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from typing import Any, Final
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
 from stopgap.front.descriptor import methods
 from stopgap.front.mirroring import OBSERVER_HEADER, PREDICT, asked_cluster, by_observer, mirror_policy, of_observer
-from stopgap.front.routes import answer, route_configuration, to_model
-from stopgap.front.settings import Upstream
+from stopgap.front.routes import Kind, answer, route_configuration, split_up, taken_over, to_model
+from stopgap.front.settings import Takeover, Upstream
 
 __all__ = ["FIELD_EXTRACTION", "MODEL_NAME", "MODEL_VERSION", "grpc_routes"]
 
@@ -26,15 +26,20 @@ _INVALID_ARGUMENT = 400
 _NOT_FOUND = 404
 _UNIMPLEMENTED = 501
 
+# The caller's deadline holds, however long: the largest grpc-timeout that is honoured is told by a 0.
+_AS_THE_CALLER_SAYS = {"max_stream_duration": {"grpc_timeout_header_max": "0s"}}
+
 _GET_MODEL_STATUS = "/tensorflow.serving.ModelService/GetModelStatus"
 
 
-def grpc_routes(name: str, upstreams: Iterable[Upstream]) -> dict[str, Any]:
+def grpc_routes(name: str, upstreams: Mapping[str, Upstream], takeovers: Iterable[Takeover] = ()) -> dict[str, Any]:
     """The `envoy.config.route.v3.RouteConfiguration` of the gRPC listener."""
     return route_configuration(
         name,
         [
-            *(route for upstream in upstreams for route in _of_model(upstream)),
+            *(route for upstream in upstreams.values() for route in _from_observers(upstream)),
+            *(route for takeover in takeovers for route in _taken_over(takeover, upstreams)),
+            *(route for upstream in upstreams.values() for route in _to_model(upstream)),
             *(_unknown_version(method) for method in methods()),
             *(_unknown_model(method) for method in methods()),
             *(_no_model(method) for method in methods()),
@@ -44,29 +49,43 @@ def grpc_routes(name: str, upstreams: Iterable[Upstream]) -> dict[str, Any]:
     )
 
 
-# The caller's deadline holds, however long: the largest grpc-timeout that is honoured is told by a 0.
-_CALLERS_DEADLINE: Final = {"max_stream_duration": {"grpc_timeout_header_max": "0s"}}
-
-
-def _of_model(upstream: Upstream) -> Iterator[dict[str, Any]]:
-    """What its observers ask first, which is never mirrored; then what is; then all the rest."""
-    named = {"grpc": {}, "dynamic_metadata": [_read(MODEL_NAME, {"exact": upstream.name})]}
+def _from_observers(upstream: Upstream) -> Iterator[dict[str, Any]]:
+    """What a model's observers ask first, which is never mirrored, and always the model's own to answer."""
     for token in upstream.observers:
-        yield _from_observer(upstream, {**named, "prefix": "/", "headers": by_observer(token)})
+        match = {**_named(upstream.name), "headers": by_observer(token)}
+        route = to_model(of_observer(upstream), match, **_AS_THE_CALLER_SAYS)
+        yield {
+            **route,
+            "route": {**route["route"], "cluster": asked_cluster(upstream.name)},
+            "request_headers_to_remove": [*route["request_headers_to_remove"], OBSERVER_HEADER],
+        }
+
+
+def _to_model(upstream: Upstream) -> Iterator[dict[str, Any]]:
+    """What is mirrored, then all the rest."""
     if upstream.mirror is not None and upstream.mirror.per_million:
+        predictions = {name: value for name, value in _named(upstream.name).items() if name != "prefix"}
         mirrored = mirror_policy(upstream, upstream.mirror)
-        yield to_model(upstream, {**named, "path": PREDICT}, **_CALLERS_DEADLINE, **mirrored)
-    yield to_model(upstream, {**named, "prefix": "/"}, **_CALLERS_DEADLINE)
+        yield to_model(upstream, {**predictions, "path": PREDICT}, **_AS_THE_CALLER_SAYS, **mirrored)
+    yield to_model(upstream, _named(upstream.name), **_AS_THE_CALLER_SAYS)
 
 
-def _from_observer(upstream: Upstream, match: dict[str, Any]) -> dict[str, Any]:
-    route = to_model(of_observer(upstream), match, **_CALLERS_DEADLINE)
-    action = {**route["route"], "cluster": asked_cluster(upstream.name)}
-    return {
-        **route,
-        "route": action,
-        "request_headers_to_remove": [*route["request_headers_to_remove"], OBSERVER_HEADER],
-    }
+def _taken_over(takeover: Takeover, upstreams: Mapping[str, Upstream]) -> Iterator[dict[str, Any]]:
+    """Before the model's own route, which then is for nobody."""
+    name, candidate = takeover.name, upstreams[takeover.candidate]
+    if takeover.legacy:
+        pinned = _named(name, _read(MODEL_VERSION, {"exact": str(takeover.version)}))
+        yield taken_over(takeover, Kind.PINNED, upstreams[name], pinned, **_AS_THE_CALLER_SAYS)
+    if takeover.split:
+        yield split_up(takeover, takeover.split, upstreams, _named(name), **_AS_THE_CALLER_SAYS)
+        yield taken_over(takeover, Kind.KEYLESS, upstreams[name], _named(name), **_AS_THE_CALLER_SAYS)
+    else:
+        yield taken_over(takeover, Kind.ALL, candidate, _named(name), **_AS_THE_CALLER_SAYS)
+
+
+def _named(name: str, *further: dict[str, Any]) -> dict[str, Any]:
+    """A RouteMatch on the model's name, and on further fields of the message."""
+    return {"prefix": "/", "grpc": {}, "dynamic_metadata": [_read(MODEL_NAME, {"exact": name}), *further]}
 
 
 def _unknown_version(method: str) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from stopgap.front.arm_log import arm_log
 from stopgap.front.clusters import FRAME_BYTES
 from stopgap.front.settings import FrontSettings
 
@@ -62,6 +63,7 @@ def listener(
         "request_timeout": f"{ARRIVAL_S + settings.max_message_mib}s",
         "http_filters": [*filters, _router()],
         "local_reply_config": replies,
+        "access_log": [arm_log()],
         **more,
     }
     return {

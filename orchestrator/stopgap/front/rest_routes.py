@@ -8,12 +8,12 @@ format, which escapes it.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from stopgap.front.routes import answer, route_configuration, to_model
-from stopgap.front.settings import Upstream
+from stopgap.front.routes import Kind, answer, route_configuration, split_up, taken_over, to_model
+from stopgap.front.settings import Takeover, Upstream
 
 __all__ = ["NAME_FROM_PATH", "REST_COUNTED", "rest_routes"]
 
@@ -52,12 +52,13 @@ _REFUSALS = (
 )
 
 
-def rest_routes(name: str, upstreams: Iterable[Upstream]) -> dict[str, Any]:
+def rest_routes(name: str, upstreams: Mapping[str, Upstream], takeovers: Iterable[Takeover] = ()) -> dict[str, Any]:
     """The `envoy.config.route.v3.RouteConfiguration` of the REST listener."""
     return route_configuration(
         name,
         [
-            *(_to_model(upstream) for upstream in upstreams),
+            *(route for takeover in takeovers for route in _taken_over(takeover, upstreams)),
+            *(_to_model(upstream) for upstream in upstreams.values()),
             _alive(),
             *(_refused(refusal) for refusal in _REFUSALS),
             _malformed(),
@@ -68,9 +69,30 @@ def rest_routes(name: str, upstreams: Iterable[Upstream]) -> dict[str, Any]:
 
 def _to_model(upstream: Upstream) -> dict[str, Any]:
     """Whatever is below the model's name is its worker's to understand or to refuse."""
-    route = to_model(upstream, _path(f"{_MODELS}/{re.escape(upstream.name)}(?:[/:].*)?"))
-    # By which Envoy counts REST's answers apart from gRPC's, which go to the same cluster.
+    return _counted(to_model(upstream, _below(upstream.name)), upstream)
+
+
+def _taken_over(takeover: Takeover, upstreams: Mapping[str, Upstream]) -> Iterator[dict[str, Any]]:
+    """Before the model's own route, which then is for nobody."""
+    name, candidate = takeover.name, upstreams[takeover.candidate]
+    if takeover.legacy:
+        pinned = _path(f"{_MODELS}/{re.escape(name)}(?i:/versions)/0*{takeover.version}(?:[/:].*)?")
+        yield _counted(taken_over(takeover, Kind.PINNED, upstreams[name], pinned), upstreams[name])
+    if takeover.split:
+        # Which of the two has answered Envoy counts elsewhere: a route has but one prefix.
+        yield split_up(takeover, takeover.split, upstreams, _below(name))
+        yield _counted(taken_over(takeover, Kind.KEYLESS, upstreams[name], _below(name)), upstreams[name])
+    else:
+        yield _counted(taken_over(takeover, Kind.ALL, candidate, _below(name)), candidate)
+
+
+def _counted(route: dict[str, Any], upstream: Upstream) -> dict[str, Any]:
+    """So that Envoy counts REST's answers apart from gRPC's, which go to the same cluster."""
     return {**route, "stat_prefix": f"{REST_COUNTED}{upstream.name}"}
+
+
+def _below(name: str) -> dict[str, Any]:
+    return _path(f"{_MODELS}/{re.escape(name)}(?:[/:].*)?")
 
 
 def _alive() -> dict[str, Any]:

@@ -2,15 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from enum import Enum
 from typing import Any
 
-from stopgap.front.settings import Upstream
+from stopgap.front.settings import SHARES, Split, Takeover, Upstream
 from stopgap.front.sunset_headers import sunset_headers
 
-__all__ = ["MODELS_HOST", "answer", "route_configuration", "to_model"]
+__all__ = [
+    "ANSWERED_BY",
+    "MODELS_HOST",
+    "TAKEN_OVER",
+    "Kind",
+    "answer",
+    "route_configuration",
+    "split_up",
+    "taken_over",
+    "to_model",
+]
 
 MODELS_HOST = "models"
+TAKEN_OVER = "takeover"
+"""What begins a route's name where the name that was asked for is taken over: `takeover/KIND/` and what is counted."""
+
+ANSWERED_BY = "stopgap-model"
+"""The response header that names the model which has answered, whatever it was asked for as."""
+
+
+class Kind(str, Enum):
+    """Why a request for a name that is taken over goes where it goes."""
+
+    PINNED = "pinned"  # to the legacy model's own version: to that
+    KEYED = "keyed"  # told who asks: to the one of the two that this one always gets
+    KEYLESS = "keyless"  # told nothing: to the legacy model
+    ALL = "all"  # to the candidate
+
 
 # What Envoy adds; it is none of a sandbox's business.
 _CALLERS_ADDRESS = "x-envoy-external-address"
@@ -44,8 +70,50 @@ def to_model(upstream: Upstream, match: dict[str, Any], **more: Any) -> dict[str
             **more,
         },
         "request_headers_to_remove": [_CALLERS_ADDRESS],
-        "response_headers_to_add": sunset_headers(upstream),
+        "response_headers_to_add": _told_by(upstream),
     }
+
+
+def split_up(
+    takeover: Takeover, split: Split, upstreams: Mapping[str, Upstream], match: dict[str, Any], **more: Any
+) -> dict[str, Any]:
+    """The route of those that one of two models answers, chosen by who asks.
+
+    Args:
+        takeover: Whose place is taken, and by whom.
+        split: The takeover's.
+        upstreams: Both models, by name.
+        match: Envoy's RouteMatch of the model; that there is a key is added.
+        more: Further fields of the RouteAction.
+    """
+    legacy, candidate = upstreams[takeover.name], upstreams[takeover.candidate]
+    route = to_model(legacy, {**match, "headers": [*match.get("headers", ()), _has_key(split)]}, **more)
+    action = {name: value for name, value in route["route"].items() if name not in ("cluster", "retry_policy")}
+    # The candidate first: whom it has at a share it keeps at every larger one.
+    weights = [(candidate, split.share), (legacy, SHARES - split.share)]
+    return {
+        **{name: value for name, value in route.items() if name != "response_headers_to_add"},
+        "name": _name_of(takeover, Kind.KEYED),
+        "route": {
+            **action,
+            **({"retry_policy": _once_more()} if legacy.retried and candidate.retried else {}),
+            "weighted_clusters": {
+                "clusters": [
+                    {"name": each.name, "weight": weight, "response_headers_to_add": _told_by(each)}
+                    for each, weight in weights
+                ],
+                "use_hash_policy": True,
+            },
+            "hash_policy": [_hashed(split)],
+        },
+    }
+
+
+def taken_over(
+    takeover: Takeover, kind: Kind, upstream: Upstream, match: dict[str, Any], **more: Any
+) -> dict[str, Any]:
+    """A route of a name that has been taken over, to one of the two models."""
+    return {**to_model(upstream, match, **more), "name": _name_of(takeover, kind)}
 
 
 def answer(match: dict[str, Any], status: int, text: str) -> dict[str, Any]:
@@ -58,6 +126,26 @@ def answer(match: dict[str, Any], status: int, text: str) -> dict[str, Any]:
     """
     body = {"text_format_source": {"inline_string": text}}
     return {"match": match, "direct_response": {"status": status, "body_format": body}}
+
+
+def _name_of(takeover: Takeover, kind: Kind) -> str:
+    return f"{TAKEN_OVER}/{kind.value}/{takeover.counted}"
+
+
+def _told_by(upstream: Upstream) -> list[dict[str, Any]]:
+    """What goes with every answer; whatever the sandbox says of itself under these names is overwritten."""
+    name = {"header": {"key": ANSWERED_BY, "value": upstream.name}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}
+    return [*sunset_headers(upstream), name]
+
+
+def _has_key(split: Split) -> dict[str, Any]:
+    return {"name": split.header, "string_match": {"safe_regex": {"regex": split.key}}}
+
+
+def _hashed(split: Split) -> dict[str, Any]:
+    """An Envoy HashPolicy on the key and the salt."""
+    rewrite = {"pattern": {"regex": f"^(?:{split.key})$"}, "substitution": rf"\1:{split.salt}"}
+    return {"header": {"header_name": split.header, "regex_rewrite": rewrite}}
 
 
 def _once_more() -> dict[str, Any]:

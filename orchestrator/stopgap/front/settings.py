@@ -9,7 +9,10 @@ from typing import Optional
 
 from stopgap.errors import FrontError
 
-__all__ = ["FrontSettings", "Mirror", "Upstream"]
+__all__ = ["SHARES", "FrontSettings", "Mirror", "Split", "Takeover", "Upstream"]
+
+SHARES = 10_000
+"""A share is so many of these: hundredths of a percent."""
 
 # sun_path's 108 bytes, less the NUL that ends it.
 _LONGEST_SOCKET_PATH = 107
@@ -67,6 +70,54 @@ class Upstream:
             )
         if self.workers < 1:
             raise FrontError(f"The model {self.name} has no worker.", "Give it at least one: --workers 1.")
+
+
+@dataclass(frozen=True)
+class Split:
+    """Who of those that ask for a legacy model is answered by its candidate: always the same ones.
+
+    Args:
+        share: The candidate's, of `SHARES`.
+        header: The request's header that tells who asks, in lower case.
+        key: A regular expression (RE2) of the header's whole value, whose one group is what tells it. A request whose
+            header does not match has no key, and goes to the legacy model.
+        salt: Letters and digits; with another one others are chosen.
+    """
+
+    share: int
+    header: str
+    key: str
+    salt: str
+
+    def __post_init__(self) -> None:
+        if not 0 < self.share < SHARES:
+            raise FrontError(
+                f"A share of {self.share} in {SHARES} is no split.", "Choose more than 0 % and less than all."
+            )
+
+
+@dataclass(frozen=True)
+class Takeover:
+    """A name that was one model's and is answered by another, to a part of its callers or to all.
+
+    Args:
+        name: What callers ask for.
+        candidate: The model that answers, as it is itself called.
+        legacy: Whether the model whose name it was still stands.
+        version: The legacy model's: who asks for just this one is answered by it for as long as it stands.
+        split: Who is answered by the candidate; None for all.
+    """
+
+    name: str
+    candidate: str
+    legacy: bool
+    version: int
+    split: Split | None = None
+
+    @property
+    def counted(self) -> str:
+        """Under which its requests are counted: each split by itself."""
+        return f"{self.name}/{self.split.salt}" if self.split else self.name
 
 
 @dataclass(frozen=True)

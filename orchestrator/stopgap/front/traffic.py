@@ -11,10 +11,12 @@ from stopgap.front.admin import Admin
 from stopgap.front.rest_routes import REST_COUNTED
 from stopgap.front.routes import MODELS_HOST
 
-__all__ = ["Answered", "Durations", "Traffic", "traffic"]
+__all__ = ["Answered", "Durations", "Traffic", "durations", "traffic"]
 
 # In seconds: what a small model needs, up to the longest run that is usual.
 _BOUNDS_S: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+
+_MILLISECONDS: Final = 1000
 
 _COUNTED: Final = r"upstream_rq_(\d{3}|active|retry|pending_active|pending_overflow)"
 _LOST: Final = "upstream_cx_destroy_remote_with_active_rq"
@@ -90,7 +92,7 @@ def _of_model(name: str, counts: Mapping[str, int], bins: Mapping[str, list[dict
     cluster = f"cluster.{name}."
     return Traffic(
         answered=(*_grpc(cluster, counts), *_rest(f"vhost.{MODELS_HOST}.route.{REST_COUNTED}{name}.", counts)),
-        durations=_durations(bins.get(f"{cluster}upstream_rq_time", [])),
+        durations=durations(bins.get(f"{cluster}upstream_rq_time", []), _MILLISECONDS),
         retried=counts.get(f"{cluster}upstream_rq_retry", 0),
         lost=counts.get(f"{cluster}{_LOST}", 0),
         refused=counts.get(f"{cluster}upstream_rq_pending_overflow", 0),
@@ -116,9 +118,14 @@ def _below(prefix: str, rest: re.Pattern[str], counts: Mapping[str, int]) -> Ite
             yield match, times
 
 
-def _durations(bins: list[dict[str, Any]]) -> Durations:
-    """From Envoy's bins, in milliseconds."""
-    counted = [(each["lower_bound"] / 1000, each["width"] / 1000, int(each["count"])) for each in bins]
+def durations(bins: list[dict[str, Any]], a_second: int) -> Durations:
+    """From Envoy's bins.
+
+    Args:
+        bins: As `Admin.histograms` gives them.
+        a_second: How many of their units are one.
+    """
+    counted = [(each["lower_bound"] / a_second, each["width"] / a_second, int(each["count"])) for each in bins]
     return Durations(
         up_to_s={bound: sum(count for low, width, count in counted if low + width <= bound) for bound in _BOUNDS_S},
         count=sum(count for _, _, count in counted),

@@ -10,7 +10,7 @@ from pathlib import Path
 from stopgap.errors import FrontError
 from stopgap.front.config import BOOTSTRAP, CLUSTERS, GRPC_ROUTES, LISTENERS, READINESS, REST_ROUTES, versions
 
-__all__ = ["publish"]
+__all__ = ["is_published", "publish"]
 
 # A route may only name a cluster that is known, and a listener is of use only with its routes. Readiness comes first:
 # it must forget a model before the model's cluster is gone, or a model that leaves would look like one that is down.
@@ -37,8 +37,17 @@ def publish(folder: Path, files: Mapping[str, str]) -> dict[str, str]:
     return versions(files)
 
 
+def is_published(folder: Path, files: Mapping[str, str]) -> bool:
+    """Whether that is what the folder holds."""
+    return all(_says(folder / name, text) for name, text in files.items())
+
+
+def _says(path: Path, text: str) -> bool:
+    return path.exists() and path.read_text(encoding="utf-8") == text
+
+
 def _replace(path: Path, text: str) -> None:
-    if path.exists() and path.read_text(encoding="utf-8") == text:
+    if _says(path, text):
         return
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:

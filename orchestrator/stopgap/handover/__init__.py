@@ -1,0 +1,1 @@
+"""The hand-over itself: from a legacy model to its candidate, step by step, and back."""
