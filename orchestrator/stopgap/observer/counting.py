@@ -15,6 +15,7 @@ FIELDS = ("predictions", "sent", "delivered", "undelivered", "not_mirrored")
 TOTAL, READ = "front: ", "read: "
 EXPECTED, UNCERTAIN = "expected in a million", "uncertain in a million"
 BEGUN = "begun"
+MISSING = "missing at the last reading"
 SEEN, JOINED, DROPPED = "seen", "joined", "dropped: "
 UNDELIVERED, LOST = "not delivered", "lost with the observer"
 DEVIATIONS = 5.0
@@ -36,6 +37,7 @@ class Totals:
         seen: How many the observer took, those that were lost with it included.
         joined: How many both models were asked about.
         dropped: The others, by reason.
+        missing: What was unaccounted for when both accounts were last read at the same moment.
     """
 
     predictions: int
@@ -47,6 +49,7 @@ class Totals:
     seen: int
     joined: int
     dropped: Mapping[str, int]
+    missing: int = 0
 
     @property
     def waiting(self) -> int:
@@ -73,6 +76,7 @@ def totals_in(counts: Mapping[str, int]) -> Totals:
         seen=counts.get(SEEN, 0),
         joined=counts.get(JOINED, 0),
         dropped=dropped,
+        missing=counts.get(MISSING, 0),
     )
 
 
@@ -118,8 +122,8 @@ def warnings(totals: Totals, per_million: int) -> list[str]:
         reasons = ", ".join(f"{number} {reason}" for reason, number in sorted(totals.dropped.items()))
         lost, of = sum(totals.dropped.values()), totals.seen + totals.undelivered
         found.append(f"{lost} of {of} sampled requests were DROPPED and count against the candidate: {reasons}.")
-    if abs(totals.unaccounted) > ON_THEIR_WAY:
-        found.append(f"{totals.unaccounted} requests were mirrored and neither arrived nor failed to.")
+    if abs(totals.missing) > ON_THEIR_WAY:
+        found.append(f"{totals.missing} requests were mirrored and neither arrived nor failed to.")
     return found
 
 

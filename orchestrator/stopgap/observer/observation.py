@@ -19,7 +19,7 @@ from stopgap.comparison.plan import Plan
 from stopgap.errors import FrontError, ShadowError, StopgapError
 from stopgap.front.admin import Admin
 from stopgap.front.mirrored import Mirrored, mirrored
-from stopgap.observer.counting import BEGUN, DROPPED, JOINED, LOST, SEEN, UNDELIVERED, advanced, totals_in
+from stopgap.observer.counting import BEGUN, DROPPED, JOINED, LOST, MISSING, SEEN, UNDELIVERED, advanced, totals_in
 from stopgap.observer.judging import nameless, restored, row_of, written
 from stopgap.observer.models import Models
 from stopgap.observer.questions import Dropped, pair_of
@@ -216,6 +216,7 @@ class Observation:
             )
             self._counts[BEGUN] = self._shadow.begun_s
             self._add({DROPPED + UNDELIVERED: totals_in(self._counts).undelivered - before})
+            self._counts[MISSING] = totals_in(self._counts).unaccounted
             self._unsure_looks -= 1
             if self._unsure_looks <= 0:
                 self._unsure = 0
