@@ -250,6 +250,30 @@ def test_a_change_that_is_killed_is_made_or_not_made(stopgap: Program, both: dic
     assert version_that_answers(address) == LEGACY
 
 
+def test_a_retirement_that_is_killed_is_brought_to_its_end(stopgap: Program, both: dict[str, Any]) -> None:
+    """The name stays answered meanwhile, by the candidate, and nothing of the legacy model stays behind."""
+    forced = ("retire", "clicks", "--force", "--reason", "a test")
+    drawn = random.Random(8)  # noqa: S311 - no secret
+    for _ in range(max(2, KILLS // 10)):
+        done(stopgap, "promote", "clicks", "--candidate", "clicks2", *FORCED)
+        with Witness(both["grpc"], image_request("clicks")) as witness:
+            started = stopgap.start(*forced)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                started.wait(timeout=drawn.uniform(0.5, 4))
+            started.kill()
+            started.communicate(timeout=60)
+            if stopgap.status("clicks")["state"] != "retired":
+                done(stopgap, *forced)
+            assert witness.next_versions(AFTER_EACH_SWAP) == {CANDIDATE}
+        assert witness.errors == []
+        assert {each.version for each in witness.heard} == {CANDIDATE}
+        assert stopgap.status("clicks")["state"] == "retired"
+        assert "stopgap-clicks" not in stopgap.backstage.containers()
+        assert list(stopgap.state.glob("retirements/clicks-*.md"))
+        done(stopgap, "stop", "clicks")
+        stopgap.serve(RESAMPLER, "clicks")
+
+
 def test_a_candidate_that_fails_is_taken_back_by_itself(stopgap: Program, tmp_path: Path) -> None:
     served = stopgap.serve(RESAMPLER, "clicks")
     stopgap.serve(echo(tmp_path / "other", {"x": (DataType.DT_FLOAT, None)}), "other", "--also-called", "clicks")

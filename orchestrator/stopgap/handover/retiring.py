@@ -65,7 +65,7 @@ def retire(
     with locked(store, legacy.name, candidate.name):
         check_up(candidate, store)
         noted = noted_now(record, store, forced=bool(forced))
-        if not forced:
+        if not forced and record.stage is Stage.PROMOTED:  # a retirement that was killed is brought to its end
             check_quiet(name, noted, after_days, utc_now())
         if record.stage is Stage.PROMOTED:
             progress("taking the routes away", None)
