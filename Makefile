@@ -23,13 +23,13 @@ demo: setup ## A contrib model that TensorFlow 2 refuses answers from a sandbox;
 	$(VENV)/bin/python tools/demo.py $(ARGS)
 
 test: tools setup lint protos-check ## Lint, types, all tests; ARGS="-k name" for some, REQUIRE_ENGINES=docker and REQUIRE_PYTHONS=3.9 to insist
-	$(VENV)/bin/python tools/run_tests.py $(ARGS)
+	$(VENV)/bin/python -m pytest $(ARGS)
 
 fuzz: $(INSTALLED) ## Look for inputs that break a decoder, guided by coverage; ARGS="--seconds 3600 json grpc" for longer, for some
 	PYTHONPATH=images/runtime $(VENV)/bin/python -m tests.fuzz run $(ARGS)
 
 test-hostile: tools setup ## All hostile models and requests, on every wall that is here; make test tries the core set
-	HOSTILE=all $(VENV)/bin/python tools/run_tests.py tests/hostile $(ARGS)
+	HOSTILE=all $(VENV)/bin/python -m pytest tests/hostile $(ARGS)
 
 test-chaos: tools setup ## Five minutes of faults under load, on every engine that is here; make test has 40 seconds
 	CHAOS_SECONDS=300 $(VENV)/bin/python -m pytest -s tests/chaos $(ARGS)

@@ -90,7 +90,6 @@ def pytest_configure(config: pytest.Config) -> None:
     """Puts the accounts in place: of engines, and of other Pythons than the tests' own."""
     config.addinivalue_line("markers", "podman: needs Podman, and root")
     config.addinivalue_line("markers", "gvisor: needs a Docker engine with gVisor's runsc")
-    config.addinivalue_line("markers", "alone: promises a time, which needs a machine that does nothing else")
     config.addinivalue_line("markers", "python(series): needs a Python of that series, 3.9 say")
     engines = Accounting("engines", _TROUBLE, _engines_of, "REQUIRE_ENGINES")
     interpreters = Accounting("pythons", _PYTHON_TROUBLE, _pythons_of, "REQUIRE_PYTHONS")
