@@ -1,4 +1,7 @@
-"""Shadows, with the real command, the real Envoy, real sandboxes, and a candidate that does what it should not."""
+"""Shadows, with the real command, the real Envoy, real sandboxes, and a candidate that does what it should not.
+
+On Docker only what its front and its folders have a part in: an observer runs on the host, whatever the engine.
+"""
 
 from __future__ import annotations
 
@@ -25,6 +28,7 @@ from stopgap.client.tensors import to_arrays
 from stopgap_protos.serving_pb2 import PredictResponse
 
 from tests import zoo
+from tests.backstage import on_bubblewrap
 from tests.front_scene import eventually
 from tests.relay import Relay, relayed
 from tests.stopgap_program import Program, program_in
@@ -159,6 +163,7 @@ def test_the_same_model_served_by_tensorflow_2_passes_and_goes_with_its_shadow(s
     assert stage.shown()["units"] == 150  # what was found stays
 
 
+@on_bubblewrap
 def test_a_candidate_with_permuted_classes_fails(stage: Stage, users: Users) -> None:
     stage.relay.changed = lambda outputs: {**outputs, "logits": outputs["logits"][:, ::-1].copy()}
     stage.shadow(stage.relay.address, *TOP_1)
@@ -168,6 +173,7 @@ def test_a_candidate_with_permuted_classes_fails(stage: Stage, users: Users) -> 
     assert told["experiment"]["candidate"]["digest"] == "unpinned"
 
 
+@on_bubblewrap
 def test_without_a_margin_nothing_passes(stage: Stage, users: Users) -> None:
     stage.shadow(stage.relay.address, "--mode", "retrained", "--output", "logits")
     users.ask(60, pause_s=0.01)
@@ -175,6 +181,7 @@ def test_without_a_margin_nothing_passes(stage: Stage, users: Users) -> None:
     assert (told["outcome"], "no margin" in told["reason"]) == ("INCONCLUSIVE", True)
 
 
+@on_bubblewrap
 def test_nothing_of_a_users_credentials_reaches_the_candidate(stage: Stage, users: Users) -> None:
     stage.shadow(stage.relay.address, *TOP_1)
     users.ask(20, pause_s=0.01)
@@ -183,6 +190,7 @@ def test_nothing_of_a_users_credentials_reaches_the_candidate(stage: Stage, user
     assert {key for key, _ in stage.relay.metadata} <= {"user-agent"}
 
 
+@on_bubblewrap
 @pytest.mark.parametrize("fault", ["refusing", "hanging", "ten times slower"])
 def test_users_are_answered_whatever_the_candidate_does_and_what_is_lost_is_counted(
     fault: str, stage: Stage, users: Users
@@ -202,6 +210,7 @@ def test_users_are_answered_whatever_the_candidate_does_and_what_is_lost_is_coun
         assert any("DROPPED" in text for text in told["warnings"])
 
 
+@on_bubblewrap
 def test_a_candidate_that_nobody_serves_any_more_is_counted_as_down(program: Program, users: Users) -> None:
     with relayed(f"127.0.0.1:{program.port}", "twin1") as relay:
         stage = Stage(program, relay)
@@ -226,6 +235,7 @@ def test_a_request_that_is_too_large_is_told_loudly(stage: Stage, users: Users) 
     assert "too large" in status.stderr
 
 
+@on_bubblewrap
 def test_what_is_not_mirrored_is_told_loudly(stage: Stage) -> None:
     stage.shadow(stage.relay.address, *TOP_1)
     assert any("No prediction" in text for text in stage.shown()["warnings"])
@@ -235,6 +245,7 @@ def test_what_is_not_mirrored_is_told_loudly(stage: Stage) -> None:
     eventually(lambda: any("never mirrored" in text for text in stage.shown()["warnings"]), 20)
 
 
+@on_bubblewrap
 def test_a_sample_is_changed_while_it_lasts_and_the_experiment_goes_on(stage: Stage, users: Users) -> None:
     stage.shadow(stage.relay.address, *TOP_1)
     users.ask(20)
@@ -268,6 +279,7 @@ def test_a_killed_observer_is_told_of_and_comes_back_to_the_same_experiment(stag
     assert told["counts"]["joined"] == told["units"] == 60
 
 
+@on_bubblewrap
 def test_a_kill_in_the_middle_of_the_work_loses_the_last_second_at_most_and_all_is_accounted_for(
     stage: Stage, users: Users
 ) -> None:
@@ -282,6 +294,7 @@ def test_a_kill_in_the_middle_of_the_work_loses_the_last_second_at_most_and_all_
     assert told["units"] == joined
 
 
+@on_bubblewrap
 def test_a_model_that_changes_its_state_is_refused_with_the_reason(stage: Stage) -> None:
     stage.program.serve(STATEFUL.folder.parent, "stateful")
     try:
@@ -294,6 +307,7 @@ def test_a_model_that_changes_its_state_is_refused_with_the_reason(stage: Stage)
         stage.program.run("stop", "stateful")
 
 
+@on_bubblewrap
 def test_a_command_that_is_killed_leaves_nothing_that_the_next_one_does_not_take_away(stage: Stage) -> None:
     drawn = random.Random(7)  # noqa: S311 - no secret
     folder = str(MODEL.folder.parent)
