@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
+from pathlib import Path
 
 import pytest
 from stopgap.audit import processes
@@ -27,6 +28,7 @@ from stopgap.settings import Limits
 
 from tests.load import until
 
+RUNTIME = Path(__file__).parents[2] / "images" / "runtime"
 DOCKER = Wall("docker", "docker")
 WORKERS = tuple(each for each in OF_PROCESSES if each.name in {"worker_filter", "worker_memory"})
 WATCH_S = 1.0
@@ -58,7 +60,9 @@ EVER_OTHERS = "print('there', flush=True)\nwhile True: os.waitpid(forked(0, '', 
 def parent_of(body: str) -> Iterator[int]:
     """The pid of a process that forks workers."""
     program = [sys.executable, "-c", PARENT.format(body=body)]
-    with subprocess.Popen(program, stdout=subprocess.PIPE, text=True, start_new_session=True) as process:
+    with subprocess.Popen(
+        program, stdout=subprocess.PIPE, text=True, start_new_session=True, env={"PYTHONPATH": str(RUNTIME)}
+    ) as process:
         assert process.stdout is not None
         try:
             assert process.stdout.readline() == "there\n"
