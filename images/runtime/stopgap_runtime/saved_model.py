@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import stat
+import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -150,7 +151,9 @@ def _parsed_binary(content: bytes) -> SavedModel:
 
 def _parsed_text(content: bytes) -> SavedModel:
     try:
-        return text_format.Parse(content, SavedModel(), allow_unknown_field=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # Python's, of an escape that protobuf leaves as it is
+            return text_format.Parse(content, SavedModel(), allow_unknown_field=True)
     except (text_format.ParseError, ValueError, TypeError, KeyError, RuntimeError) as error:
         # Not all that it finds wrong is a ParseError: a number out of range is a ValueError.
         text = str(error)[:_NAME_WIDTH]
