@@ -333,10 +333,10 @@ def test_a_command_that_is_killed_leaves_nothing_that_the_next_one_does_not_take
 
 def test_stopping_the_model_ends_its_shadow(engine: str, tmp_path: Path) -> None:
     with program_in(tmp_path, engine) as program:
-        program.serve(MODEL.folder.parent, "mlp")
-        done = program.run("shadow", "mlp", "--candidate", str(MODEL.folder.parent), *TOP_1)
+        program.serve(MODEL.folder.parent, "own")  # the stage has a container of its model's name
+        done = program.run("shadow", "own", "--candidate", str(MODEL.folder.parent), *TOP_1)
         assert done.returncode == 0, done.stderr
-        observer = int((program.state / "shadows" / "mlp" / "monitor.lock").read_text().split()[0])
-        assert program.run("stop", "mlp").returncode == 0
+        observer = int((program.state / "shadows" / "own" / "monitor.lock").read_text().split()[0])
+        assert program.run("stop", "own").returncode == 0
         assert program.leftovers() == []
         eventually(lambda: not Path(f"/proc/{observer}").exists(), 10)

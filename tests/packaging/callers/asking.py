@@ -13,17 +13,28 @@ from stopgap.client.channel import ServingChannel
 from stopgap.client.model import RemoteModel
 from stopgap.client.requests import predict_request
 from stopgap.client.tensors import to_array
+from stopgap.report.needed import NEEDED
 from stopgap_protos.serving_pb2 import PredictRequest, PredictResponse
 
 from tests import zoo
 
+BROUGHT_ALONG = {"PIL", "markupsafe"}  # by matplotlib, and by Jinja2
 NEED_TENSORFLOW = {"stopgap.api.keras_layer", "stopgap.api.tf_calls"}
 
 
 def import_all_of(package: ModuleType) -> None:
     for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
         if module.name not in NEED_TENSORFLOW and not module.name.endswith(".__main__"):
-            importlib.import_module(module.name)
+            import_or_miss_the_extra(module.name)
+
+
+def import_or_miss_the_extra(name: str) -> None:
+    """What draws a report needs `stopgap[report]`, and nothing else does."""
+    try:
+        importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if not (name.startswith("stopgap.report.") and error.name in {*NEEDED, *BROUGHT_ALONG}):
+            raise
 
 
 def ask(channel: ServingChannel, name: str, case: zoo.Case) -> zoo.Arrays:
