@@ -36,18 +36,18 @@ HOSTILE = (
 )
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     with browsers.browser() as started:
         yield started
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def document() -> Document:
     return retrained(250)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def pages(document: Document, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("pages")
     made = {"retrained": document, "conversion": conversion(), "hostile": hostile(document)}
