@@ -19,11 +19,11 @@ import json
 import os
 import shlex
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field, replace
 from datetime import date, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from filelock import FileLock, Timeout
 
@@ -40,6 +40,8 @@ __all__ = ["Damaged", "Deployment", "Store"]
 
 FRONT_LOCK_TIMEOUT_S = 120
 TRAFFIC_LOCK_TIMEOUT_S = 5
+T = TypeVar("T")
+
 # What JSON that is none of ours makes its reader raise.
 UNREADABLE = (ValueError, TypeError, KeyError, AttributeError, RecursionError)
 SUNSET_LOCK_TIMEOUT_S = 180  # it is held while a model joins its front
@@ -162,18 +164,12 @@ class Store:
         Raises:
             DeploymentError: The record cannot be read.
         """
-        file = self._sunset_file(digest)
-        try:
-            return sunsets.read(json.loads(file.read_text(encoding="utf-8")))
-        except FileNotFoundError:
-            return None
-        except OSError as error:
-            raise self._unusable(error) from error
-        except UNREADABLE as error:
-            raise DeploymentError(
-                f"The record of a model's sunset, {file}, is damaged ({type(error).__name__}: {error}).",
-                f"Mend it, or take it away, and with it what was agreed upon: rm {shlex.quote(str(file))}",
-            ) from error
+        return self._recorded(
+            self._sunset_file(digest),
+            sunsets.read,
+            "a model's sunset",
+            "Mend it, or take it away, and with it what was agreed upon",
+        )
 
     def damaged_sunsets(self) -> tuple[DeploymentError, ...]:
         """Why those of the records that cannot be read cannot; a deployment goes by its own copy meanwhile."""
@@ -199,18 +195,12 @@ class Store:
         Raises:
             DeploymentError: The record cannot be read.
         """
-        file = self._hand_over_file(name)
-        try:
-            return stages.read(json.loads(file.read_text(encoding="utf-8")))
-        except FileNotFoundError:
-            return None
-        except OSError as error:
-            raise self._unusable(error) from error
-        except UNREADABLE as error:
-            raise DeploymentError(
-                f"The record of a hand-over, {file}, is damaged ({type(error).__name__}: {error}).",
-                f"Mend it, or take it away; {name} then answers for itself: rm {shlex.quote(str(file))}",
-            ) from error
+        return self._recorded(
+            self._hand_over_file(name),
+            stages.read,
+            "a hand-over",
+            f"Mend it, or take it away; {name} then answers for itself",
+        )
 
     def hand_overs(self) -> tuple[HandOver, ...]:
         """All that can be read, by name."""
@@ -431,6 +421,24 @@ class Store:
 
     def _hand_over_names(self) -> list[str]:
         return sorted(file.stem for file in (self.folder / "handovers").glob("*.json"))
+
+    def _recorded(self, file: Path, read: Callable[[Any], T], what: str, remedy: str) -> T | None:
+        """What a file of JSON records; None where it is not there.
+
+        Raises:
+            DeploymentError: It cannot be read.
+        """
+        try:
+            return read(json.loads(file.read_text(encoding="utf-8")))
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise self._unusable(error) from error
+        except UNREADABLE as error:
+            raise DeploymentError(
+                f"The record of {what}, {file}, is damaged ({type(error).__name__}: {error}).",
+                f"{remedy}: rm {shlex.quote(str(file))}",
+            ) from error
 
     def _hand_over_or_damage(self, name: str) -> HandOver | DeploymentError | None:
         try:
