@@ -26,7 +26,7 @@ from typing import Any
 
 import numpy as np
 from h2load import latencies_at_rate_us, over_grpc
-from stopgap import deployment, shadowing, shadows
+from stopgap import deployment, observing, shadowing, shadows
 from stopgap.engines.choice import Engines
 from stopgap.observer.report import report
 from stopgap.ports import free_ports
@@ -73,7 +73,7 @@ class Scene:
         found = shadows.find("bench", self._store)
         assert found is not None  # noqa: S101 - begun above
         shadows.put(replace(found, per_million=per_million), self._store)
-        shadowing.refresh(self._store.deployment("bench"), self._engines, self._store)
+        observing.refresh(self._store.deployment("bench"), self._engines, self._store)
         time.sleep(SETTLES_S)
 
     def counts(self) -> dict[str, Any]:

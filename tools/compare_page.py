@@ -24,9 +24,9 @@ HEAD = """\
 asks a legacy model and its successor the same and says whether the successor can take over: PASS, FAIL or INCONCLUSIVE,
 by margins that were stated before. Either side is a model's folder, which is served in a sandbox for as long as it is
 asked; the name of a deployment; `HOST:PORT/MODEL` of anything that speaks TF Serving's gRPC; or outputs that were
-recorded, in an `.npz` with the data's rows or a TFRecord of PredictionLogs. The data are an `.npz`, JSON lines, or a
-TFRecord of tf.Examples or PredictionLogs, a warm-up file say. All options are in
-[the command line](command-line.md).
+recorded, in an `.npz` with the data's rows or a TFRecord of PredictionLogs. The data are an `.npz`, JSON lines, a
+TFRecord of tf.Examples or PredictionLogs, a warm-up file say, or the folder of [a recording](record.md). All options
+are in [the command line](command-line.md).
 
 Ctrl-C loses nothing: the same command goes on where it ended. A comparison that is finished keeps its answers, so that
 other margins are judged without asking anybody, and without starting a sandbox. When a model, the data or the map
@@ -139,12 +139,12 @@ themselves adds a condition on them: `absolute_error`, say.
     stopgap replay RECORDING --to TARGET --to OTHER --rate 50 --out a --out b
     stopgap compare a b --data a --plan plan.toml
 
-asks a journal, or a TFRecord of PredictionLogs, again: at a rate or, with `--speed`, as the requests arrived, each
-request of all targets in an order that is drawn for it. Who is slow to answer does not slow the asking down; what is
-due when `--in-flight` requests are under way is dropped, counted, and stands as unanswered in its place. Answers go out
-in the recording's order, as PredictionLogs, which hold the requests too, or as an `.npz` of rows. `--warm-up OUT`
-writes a sample of distinct requests that were answered as the file that TF Serving warms a model with, into a
-SavedModel's folder or to a file.
+asks what [`stopgap record`](record.md) has written down, or a TFRecord of PredictionLogs, again: at a rate or, with
+`--speed`, as the requests arrived, each request of all targets in an order that is drawn for it. Who is slow to answer
+does not slow the asking down; what is due when `--in-flight` requests are under way is dropped, counted, and stands as
+unanswered in its place. Answers go out in the recording's order, as PredictionLogs, which hold the requests too, or as
+an `.npz` of rows. `--warm-up OUT` writes a sample of distinct requests that were answered as the file that TF Serving
+warms a model with, into a SavedModel's folder or to a file.
 """
 
 OUTCOMES = (

@@ -82,8 +82,9 @@ model itself. They are to be answered rightly or not at all, and soon again.
 - That processors keep secrets from each other's programs: nothing is done about side channels.
 - That nobody uses up a model's time. Each caller may ask for as much as the limits allow, and stopgap counts no
   callers: who may reach the front is up to you ([`--bind`](command-line.md), a firewall, a proxy that asks who it is).
-- That what is shown to a shadow's observer is read in a sandbox: it parses callers' messages and both models' answers
-  on the host, as their clients do, after weighing them. It runs no model, and [hands no credentials on](shadow.md).
+- That what is shown to a shadow's observer, or to a recorder, is read in a sandbox: they parse callers' messages and
+  models' answers on the host, as their clients do, after weighing them. They run no model, and
+  [hand no credentials on](shadow.md).
 - That state survives: a model that changes state loses it with its worker, and the incident says so.
 """
 

@@ -11,6 +11,7 @@ StopgapError
 ├── JournalError      recorded traffic that cannot be written, read or asked again
 ├── PredictionError   a request was refused or failed; carries gRPC's status code
 ├── ShadowError       a shadow that cannot be begun, or whose observer does not get anywhere
+├── RecordingError    a recording that cannot be begun, or whose recorder does not get anywhere
 ├── DataError         what two models are to be asked with cannot be read, or is not theirs
 ├── ComparisonError   a plan of a comparison, or a map between two models, that cannot be
 └── VerdictError      a margin that cannot be, or units that no verdict can be made of
@@ -29,6 +30,7 @@ __all__ = [
     "JournalError",
     "ModelError",
     "PredictionError",
+    "RecordingError",
     "SandboxError",
     "ShadowError",
     "StopgapError",
@@ -107,6 +109,10 @@ class PredictionError(StopgapError):
 
 class ShadowError(StopgapError):
     """A shadow that cannot be begun, a candidate that cannot be asked, or an observer that does not get anywhere."""
+
+
+class RecordingError(StopgapError):
+    """A recording that cannot be begun, or a recorder that does not get anywhere."""
 
 
 class DataError(StopgapError):

@@ -14,10 +14,12 @@ from stopgap.errors import FrontError
 from stopgap.front.admin import Admin, Applied
 from stopgap.front.config import FrontSettings, Mirror, Upstream, configuration
 from stopgap.front.xds import is_published, publish
+from stopgap.observers import Wanted
 from stopgap.ports import check_ports_free
 from stopgap.printable import printable
+from stopgap.recordings import RECORDINGS
 from stopgap.settings import Address
-from stopgap.shadows import Shadow, shadows
+from stopgap.shadows import SHADOWS, Shadow
 from stopgap.store import Deployment, Store
 from stopgap.sunset import last_moment
 from stopgap.takeovers import takeovers_among
@@ -185,7 +187,7 @@ class Fronts:
             max_message_mib=largest_message_mib(models),
         )
         takeovers = takeovers_among(self.store.hand_overs_behind(address.grpc_port), models)
-        wanted = shadows(self.store)
+        wanted = (*SHADOWS.all(self.store), *RECORDINGS.all(self.store))
         return configuration(settings, [upstream_of(model, wanted) for model in models], takeovers)
 
     def _wait_until_ready(self, address: Address) -> None:
@@ -244,13 +246,13 @@ def is_needed(port: int, store: Store) -> bool:
     return any(each.front.grpc_port == port for each in store.deployments()) or store.has_sandboxes(port)
 
 
-def upstream_of(model: Deployment, wanted: Sequence[Shadow] = ()) -> Upstream:
+def upstream_of(model: Deployment, wanted: Sequence[Wanted] = ()) -> Upstream:
     """
     Args:
-        wanted: All shadows: the model may be one's legacy model, and others' candidate.
+        wanted: All observers: the model's own, and those that ask it as somebody's candidate.
     """
-    own = next((shadow for shadow in wanted if shadow.name == model.name and shadow.ready), None)
-    asked = [shadow for shadow in wanted if model.name in (shadow.name, shadow.candidate)]
+    asking = [each for each in wanted if model.name in each.asks]
+    shadows = [each for each in asking if isinstance(each, Shadow)]
     return Upstream(
         model.name,
         model.workers,
@@ -258,9 +260,9 @@ def upstream_of(model: Deployment, wanted: Sequence[Shadow] = ()) -> Upstream:
         # A model that needs stopgap is a deprecated one: so, since it was first served by it.
         deprecated_at=model.sunset.first_served,
         sunset_at=last_moment(model.until),
-        mirror=None if own is None else Mirror(own.per_million),
-        observers=tuple(shadow.token for shadow in asked),
-        only_observed=any(shadow.served_for_it and shadow.candidate == model.name for shadow in asked),
+        mirrors=tuple(Mirror(each.kind, each.per_million) for each in asking if each.name == model.name and each.ready),
+        observers=tuple(each.token for each in asking),
+        only_observed=any(shadow.served_for_it and shadow.candidate == model.name for shadow in shadows),
     )
 
 

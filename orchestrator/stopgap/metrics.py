@@ -5,12 +5,13 @@ There is no daemon: what this tells is what the state folder, the engines and th
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from threading import Thread
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from prometheus_client import CollectorRegistry, generate_latest, start_http_server
 from prometheus_client.core import (
@@ -24,11 +25,17 @@ from prometheus_client.registry import Collector
 
 from stopgap.conditions import Condition, Health, look
 from stopgap.engines.choice import Engines
-from stopgap.errors import DeploymentError, FrontError, SandboxError
+from stopgap.errors import DeploymentError, FrontError, SandboxError, StopgapError
 from stopgap.front.admin import Admin, ClusterHealth
 from stopgap.front.traffic import Durations, Traffic, traffic
 from stopgap.incidents import WorkersState, ask_workers_state
 from stopgap.legacy_requests import note_all
+from stopgap.observer.counting import Totals
+from stopgap.observer.recorded import recorded
+from stopgap.observer.report import report
+from stopgap.observers import Kind
+from stopgap.observing import KINDS
+from stopgap.shadows import SHADOWS
 from stopgap.store import Deployment, Store
 from stopgap.sunset import last_moment
 
@@ -154,6 +161,7 @@ class Deployments(Collector):
         seen = looked_at(self._store)
         for families in FAMILIES:
             yield from families(seen)
+        yield from observers(self._store)
         damaged = len(self._store.damaged()) + len(self._store.damaged_sunsets())
         yield gauge("stopgap_state_files_damaged", "State files that cannot be read.", {(): damaged})
 
@@ -342,6 +350,50 @@ def requests(seen: Sequence[Seen]) -> Iterator[Metric]:
 
 # Each makes its families from what was seen of all deployments.
 FAMILIES: tuple[Families, ...] = (dates, states, workers, incidents, requests)
+
+
+def observers(store: Store) -> Iterator[Metric]:
+    """Of shadows and recordings, since each was begun; of one that cannot be read, only that it is wanted."""
+    wanted = [(kind, name) for kind in KINDS for name in kind.names(store)]
+    counted = [((name, kind.word), counts_of(kind, name, store)) for kind, name in wanted]
+    totals = {labels: counts for labels, counts in counted if counts is not None}
+    yield gauge(
+        "stopgap_observer_up",
+        "Whether the process lives that asks a shadow's two models, or records.",
+        {(name, kind.word): kind.lives(name, store) for kind, name in wanted},
+        "observer",
+    )
+    yield counter(
+        "stopgap_observer_mirrored",
+        "Copies of predictions that the front has made for it.",
+        {labels: counts.sent for labels, counts in totals.items()},
+        "observer",
+    )
+    yield counter(
+        "stopgap_observer_done",
+        "Requests that were compared, or recorded.",
+        {labels: counts.joined for labels, counts in totals.items()},
+        "observer",
+    )
+    yield counter(
+        "stopgap_observer_dropped",
+        "Requests that were mirrored, and neither compared nor recorded, by reason.",
+        {(*labels, why): number for labels, counts in totals.items() for why, number in counts.dropped.items()},
+        "observer",
+        "reason",
+    )
+    yield counter(
+        "stopgap_observer_not_mirrored",
+        "Requests over REST, or by other methods than Predict, which are never mirrored.",
+        {labels: counts.not_mirrored for labels, counts in totals.items()},
+        "observer",
+    )
+
+
+def counts_of(kind: Kind[Any], name: str, store: Store) -> Totals | None:
+    with contextlib.suppress(StopgapError):
+        return report(name, store).totals if kind is SHADOWS else recorded(name, store).totals
+    return None
 
 
 def code_of(protocol: str, code: str) -> str:

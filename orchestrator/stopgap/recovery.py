@@ -15,6 +15,7 @@ from stopgap.engines.protocol import Engine, State
 from stopgap.errors import DeploymentError, EngineError, FrontError, SandboxError
 from stopgap.fronts import Fronts, close_abandoned
 from stopgap.progress import Progress
+from stopgap.recording import recover_recordings
 from stopgap.shadowing import recover_shadows
 from stopgap.store import Deployment, Store
 from stopgap.sunset import days_left, utc_today, way_out
@@ -43,6 +44,7 @@ def recover(engines: Engines, store: Store, say: Say) -> None:
             for container in bring_back(deployment, engines, store, BROUGHT_BACK_BY_ANY_COMMAND):
                 say(f"{container} had lost what keeps it, and is being started again")
     recover_shadows(engines, store, say)
+    recover_recordings(engines, store, say)
     with contextlib.suppress(EngineError, DeploymentError):
         close_abandoned(engines, store)
     bring_up_to_date(engines, store, say)

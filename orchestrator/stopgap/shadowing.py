@@ -1,7 +1,6 @@
-"""Beginning a shadow and ending it: each step in its order; where one fails, or is killed, nothing stays behind.
+"""Beginning a shadow and ending it: its observer, its candidate, and the stage of the hand-over that it is a part of.
 
-A shadow is written down before anything is started for it, and called ready when all of it stands; what is not ready
-and nobody is at work on was killed, and is taken away by the next command.
+Where a step fails, or is killed, nothing stays behind.
 """
 
 from __future__ import annotations
@@ -13,20 +12,26 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from stopgap import bundle_rows, deployment, shadows
+from stopgap import bundle_rows, deployment, observing
 from stopgap.engines.choice import Engines
-from stopgap.errors import DeploymentError, EngineError, FrontError, ModelError, ShadowError, StopgapError
-from stopgap.fronts import Fronts
+from stopgap.errors import DeploymentError, ModelError, ShadowError
+from stopgap.hand_overs import named, record_of
+from stopgap.observers import new_token
+from stopgap.observing import Means
+from stopgap.person import current_person
 from stopgap.progress import Progress
 from stopgap.settings import NAME, ServeSettings, check_name
-from stopgap.shadows import Shadow
+from stopgap.shadows import SHADOWS, Shadow
+from stopgap.stages import Stage, moved
 from stopgap.store import Deployment, Store
+from stopgap.sunset import utc_now
 from stopgap.undo import Undo
 
-__all__ = ["WantedShadow", "begin", "candidate_name", "end", "observe_again", "recover_shadows"]
+__all__ = ["WantedShadow", "begin", "candidate_name", "end", "recover_shadows"]
 
 Say = Callable[[str], None]
 
+WAY_OUT = "Such a model cannot be shadowed: compare the two on a copy, stopgap compare."
 SUFFIX = "-candidate"
 # What a runtime says first of a model whose graph its TensorFlow does not know.
 UNKNOWN_OPERATION = "Op type not registered in TensorFlow"
@@ -54,16 +59,6 @@ class WantedShadow:
     how: Mapping[str, Any]
 
 
-@dataclass(frozen=True)
-class Means:
-    """What it takes, and who is told."""
-
-    engines: Engines
-    store: Store
-    say: Say
-    progress: Progress
-
-
 def begin(wanted: WantedShadow, engines: Engines, store: Store, say: Say, progress: Progress) -> Shadow:
     """Returns once a sample is mirrored to an observer; whatever fails half-way leaves nothing behind.
 
@@ -71,20 +66,22 @@ def begin(wanted: WantedShadow, engines: Engines, store: Store, say: Say, progre
         StopgapError: Of the kind of what went wrong.
     """
     legacy = store.deployment(wanted.name)
-    check_legacy(legacy)
+    means = Means(engines, store, say, progress)
+    observing.check_may_be_asked(legacy, SHADOWS, WAY_OUT)
     if wanted.folder is None and wanted.candidate == wanted.name:
         raise ShadowError(f"{wanted.name} cannot be its own candidate.", "Name the model that is to take its place.")
-    with store.locked_shadow(wanted.name):
-        take_away_unready(wanted.name, engines, store)
-        before = shadows.find(wanted.name, store)
+    away = taking_away(engines, store)
+    with store.locked_observer(SHADOWS.word, wanted.name):
+        observing.take_away_unready(SHADOWS, wanted.name, away, store)
+        before = SHADOWS.find(wanted.name, store)
         if before is not None and same(before, wanted):
-            return changed(before, wanted, legacy, engines, store)
+            return observing.resampled(SHADOWS, before, wanted.per_million, legacy, means)
         if before is not None:
             say(f"the shadow of {wanted.name} by {before.typed} ends")
-            take_away(before, engines, store)
+            away(before)
         with Undo() as undo:
-            undo.put("taking the shadow away", lambda: take_away_unready(wanted.name, engines, store))
-            return begun(wanted, legacy, Means(engines, store, say, progress))
+            undo.put("taking the shadow away", lambda: observing.take_away_unready(SHADOWS, wanted.name, away, store))
+            return begun(wanted, legacy, means)
 
 
 def begun(wanted: WantedShadow, legacy: Deployment, means: Means) -> Shadow:
@@ -96,7 +93,7 @@ def begun(wanted: WantedShadow, legacy: Deployment, means: Means) -> Shadow:
         typed=wanted.candidate,
         plan=dict(wanted.plan),
         per_million=wanted.per_million,
-        token=shadows.new_token(),
+        token=new_token(),
         served_for_it=served_for_it,
         begun_s=int(time.time()),
         **wanted.how,
@@ -106,18 +103,11 @@ def begun(wanted: WantedShadow, legacy: Deployment, means: Means) -> Shadow:
             f"The name {shadow.candidate} is taken, under which the candidate would be served.",
             f"Is it the candidate? stopgap shadow {wanted.name} --candidate {shadow.candidate}",
         )
-    shadows.put(shadow, store)
+    SHADOWS.put(shadow, store)
     if wanted.folder is not None:
         serve_candidate(wanted, shadow.candidate, legacy, means)
-    means.progress("starting the observer", None)
-    refresh(legacy, means.engines, store)  # so that the front knows the observer's word before it asks
-    shadows.start_observer(wanted.name, store)
-    shadow = replace(shadow, ready=True)
-    shadows.put(shadow, store)
-    means.progress("mirroring", None)
-    if not refresh(legacy, means.engines, store):
-        raise FrontError(f"The front at {legacy.front} does not run.", f"Bring it back: stopgap resume {legacy.name}")
-    return shadow
+    stage_begins(shadow, legacy, store)
+    return observing.started(SHADOWS, shadow, legacy, means)
 
 
 def end(name: str, engines: Engines, store: Store) -> bool:
@@ -125,73 +115,18 @@ def end(name: str, engines: Engines, store: Store) -> bool:
 
     What was found stays.
     """
-    with store.locked_shadow(name):
-        if name not in shadows.shadow_names(store):
-            return False
-        try:
-            found = shadows.find(name, store)
-        except ShadowError:
-            found = None
-        if found is None:
-            shadows.end_observer(name, store)
-            shadows.remove(name, store)
-        else:
-            take_away(found, engines, store)
-        return True
-
-
-def observe_again(name: str, store: Store) -> bool:
-    """Starts a dead observer; False where it lives, or is not wanted.
-
-    Raises:
-        ShadowError: It refuses, with its reason.
-        DeploymentError: Another stopgap is at work on that shadow.
-    """
-    with store.locked_shadow(name):
-        found = shadows.find(name, store)
-        return found is not None and found.ready and shadows.start_observer(name, store)
+    return observing.ended(SHADOWS, name, taking_away(engines, store), store)
 
 
 def recover_shadows(engines: Engines, store: Store, say: Say) -> None:
-    """Brings back observers that have died, and takes away what a killed command left; others' work is left to them."""
-    for name in shadows.shadow_names(store):
-        with contextlib.suppress(DeploymentError, EngineError, FrontError):
-            with store.locked_shadow(name):
-                take_away_unready(name, engines, store)
-            try:
-                if not shadows.is_observed(name, store) and observe_again(name, store):
-                    say(f"the observer of {name} had died, and is there again")
-            except StopgapError as error:
-                say(f"the observer of {name} does not come back: {error.problem}")
-
-
-def check_legacy(legacy: Deployment) -> None:
-    """
-    Raises:
-        ShadowError: It cannot be asked twice, or is on its way out.
-    """
-    if legacy.changes_state:
-        raise ShadowError(
-            f"{legacy.name} changes its state with its requests: asked beside its users, it would answer them "
-            "otherwise.",
-            "Such a model cannot be shadowed: compare the two on a copy, stopgap compare.",
-        )
-    if legacy.stopping:
-        raise ShadowError(f"{legacy.name} is being stopped.")
+    """See `observing.recover`."""
+    observing.recover(SHADOWS, taking_away(engines, store), store, say)
 
 
 def same(before: Shadow, wanted: WantedShadow) -> bool:
     """Whether only the sample may differ."""
-    named = (before.typed, dict(before.plan)) == (wanted.candidate, dict(wanted.plan))
-    return named and all(getattr(before, name) == value for name, value in wanted.how.items())
-
-
-def changed(before: Shadow, wanted: WantedShadow, legacy: Deployment, engines: Engines, store: Store) -> Shadow:
-    now = replace(before, per_million=wanted.per_million)
-    shadows.put(now, store)
-    shadows.start_observer(wanted.name, store)
-    refresh(legacy, engines, store)
-    return now
+    typed = (before.typed, dict(before.plan)) == (wanted.candidate, dict(wanted.plan))
+    return typed and all(getattr(before, name) == value for name, value in wanted.how.items())
 
 
 def candidate_name(name: str) -> str:
@@ -232,32 +167,39 @@ def serve_candidate(wanted: WantedShadow, name: str, legacy: Deployment, means: 
             return
 
 
-def take_away_unready(name: str, engines: Engines, store: Store) -> None:
-    """What was killed half-way, and the shadow of a model that is gone."""
-    try:
-        found = shadows.find(name, store)
-    except ShadowError:
-        return  # a person has to look at it
-    if found is not None and (not found.ready or store.find(name) is None):
-        take_away(found, engines, store)
+def stage_begins(shadow: Shadow, legacy: Deployment, store: Store) -> None:
+    """A hand-over that nobody has begun is in the stage `shadow` from now on; of an address nobody knows the model."""
+    candidate = store.find(shadow.candidate)
+    if candidate is None:
+        return
+    with store.locked_front(legacy.front.grpc_port):
+        record = record_of(legacy, store)
+        if record.stage is Stage.LEGACY:
+            by, to = current_person(), named(candidate)
+            store.put_hand_over(moved(record, Stage.SHADOW, now=utc_now(), by=by, candidate=to))
+
+
+def stage_ends(legacy: Deployment, store: Store) -> None:
+    """Where it has gone on to another stage meanwhile, that stays."""
+    with store.locked_front(legacy.front.grpc_port):
+        record = record_of(legacy, store)
+        if record.stage is Stage.SHADOW:
+            store.put_hand_over(moved(record, Stage.LEGACY, now=utc_now(), by=current_person()))
+
+
+def taking_away(engines: Engines, store: Store) -> Callable[[Shadow], None]:
+    return lambda shadow: take_away(shadow, engines, store)
 
 
 def take_away(shadow: Shadow, engines: Engines, store: Store) -> None:
-    """In this order a kill at any moment leaves what the next command goes on with."""
-    shadows.put(replace(shadow, ready=False), store)
-    legacy = store.find(shadow.name)
-    if legacy is not None:
-        refresh(legacy, engines, store)
-    shadows.end_observer(shadow.name, store)
-    if shadow.served_for_it and (store.find(shadow.candidate) or store.ports_of(shadow.candidate)):
-        with contextlib.suppress(DeploymentError):  # it is gone already
-            deployment.stop(shadow.candidate, engines, store, lambda _text: None)
-    shadows.remove(shadow.name, store)
-    if legacy is not None:
-        refresh(legacy, engines, store)
+    """With its candidate, where that was served for it."""
 
+    def all_else() -> None:
+        legacy = store.find(shadow.name)
+        if legacy is not None:
+            stage_ends(legacy, store)
+        if shadow.served_for_it and (store.find(shadow.candidate) or store.ports_of(shadow.candidate)):
+            with contextlib.suppress(DeploymentError):  # it is gone already
+                deployment.stop(shadow.candidate, engines, store, lambda _text: None)
 
-def refresh(legacy: Deployment, engines: Engines, store: Store) -> bool:
-    """The front works with what is wanted now; False where it is not there to be told."""
-    with store.locked_front(legacy.front.grpc_port):
-        return Fronts(engines.named(legacy.engine), store).refresh(legacy.front)
+    observing.taken_away(SHADOWS, shadow, engines, store, all_else)

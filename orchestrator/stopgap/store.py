@@ -9,6 +9,8 @@
 <state>/fronts/<port>/observers/    one socket for each observer, to which Envoy mirrors
 <state>/fronts/<port>/admin/        Envoy's admin socket
 <state>/shadows/<name>/             one shadow each: what is wanted, who observes, what was found
+<state>/recorders/<name>/           one recording each: what is wanted, who records, what was counted
+<state>/recordings/<name>/          what was recorded, unless somebody has named another folder; it stays
 <state>/locks/                      who holds one may change that deployment, or that front
 """
 
@@ -278,9 +280,9 @@ class Store:
             raise self._unusable(error) from error
         return folder
 
-    def observer_socket(self, grpc_port: int, name: str) -> Path:
-        """Where the observer of that model listens. Nobody but Envoy gets there: it is in no sandbox's folder."""
-        return self.front_folder(grpc_port) / "observers" / f"{name}.sock"
+    def observer_socket(self, grpc_port: int, name: str, kind: str) -> Path:
+        """Where that model's observer of a kind listens. Nobody but Envoy gets there: it is in no sandbox's folder."""
+        return self.front_folder(grpc_port) / "observers" / f"{name}.{kind}.sock"
 
     def sandbox_folder(self, grpc_port: int, name: str) -> Path:
         return self.front_folder(grpc_port) / "sandboxes" / name
@@ -342,13 +344,16 @@ class Store:
             yield
 
     @contextlib.contextmanager
-    def locked_shadow(self, name: str) -> Iterator[None]:
+    def locked_observer(self, kind: str, name: str) -> Iterator[None]:
         """
+        Args:
+            kind: The word for it: `shadow`, say.
+
         Raises:
-            DeploymentError: Another stopgap is at work on that model's shadow.
+            DeploymentError: Another stopgap is at work on that one of the model's observers.
         """
-        problem = f"Another stopgap is beginning or ending the shadow of {name!r} just now."
-        with self._locked(f"shadow-{name}", 0, DeploymentError(problem, "Wait until it is done, then try again.")):
+        problem = f"Another stopgap is beginning or ending the {kind} of {name!r} just now."
+        with self._locked(f"{kind}-{name}", 0, DeploymentError(problem, "Wait until it is done, then try again.")):
             yield
 
     @contextlib.contextmanager

@@ -14,15 +14,17 @@ import grpc
 import pytest
 from stopgap.errors import FrontError
 from stopgap.front.admin import Admin
+from stopgap.front.arm_log import OBSERVER_HEADER as COMPARISON_HEADER
 from stopgap.front.mirrored import Mirrored, mirrored
 from stopgap.front.mirroring import OBSERVER_HEADER
 from stopgap.front.settings import Mirror
+from stopgap.observer.receiver import id_in
 
 from tests.front_scene import RANKER, Front, Sandbox, eventually, front_folder, running_front
 from tests.runtime.test_front_envoy import PREDICT, channel_to, message
 
 WORD = "a-word-that-nobody-guesses"
-ALL = replace(RANKER, mirror=Mirror(1_000_000), observers=(WORD,))
+ALL = replace(RANKER, mirrors=(Mirror("shadow", 1_000_000),), observers=(WORD,))
 
 
 @dataclass
@@ -30,21 +32,23 @@ class Observer(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # a generic t
     """Remembers what is shown to it."""
 
     sizes: list[int] = field(default_factory=list)
+    ids: list[str] = field(default_factory=list)
 
     def service(self, _details: grpc.HandlerCallDetails) -> Any:
-        def answer(shown: bytes, _context: grpc.ServicerContext) -> bytes:
+        def answer(shown: bytes, context: grpc.ServicerContext) -> bytes:
             self.sizes.append(len(shown))
+            self.ids.append(id_in(context.invocation_metadata()))
             return b""
 
         return grpc.unary_unary_rpc_method_handler(answer)
 
 
 @contextmanager
-def listening(folder: Path) -> Iterator[Observer]:
+def listening(folder: Path, kind: str = "shadow") -> Iterator[Observer]:
     observer = Observer()
     server = grpc.server(ThreadPoolExecutor(2), options=[("grpc.max_receive_message_length", -1)])
     server.add_generic_rpc_handlers((observer,))
-    server.add_insecure_port(f"unix:{folder}/observers/ranker.sock")
+    server.add_insecure_port(f"unix:{folder}/observers/ranker.{kind}.sock")
     server.start()
     try:
         yield observer
@@ -57,15 +61,15 @@ class Scene:
     front: Front
     channel: grpc.Channel
 
-    def asked(self, times: int, *, padding: int = 0, word: str = "") -> None:
+    def asked(self, times: int, *, padding: int = 0, header: str = "", value: str = "") -> None:
         """Each is answered, whatever becomes of its copy."""
         call: Any = self.channel.unary_unary  # its stubs ask for what may be left out
         predict = call(PREDICT)
         for _ in range(times):
-            predict(message("ranker", padding=padding), timeout=30, metadata=((OBSERVER_HEADER, word),) if word else ())
+            predict(message("ranker", padding=padding), timeout=30, metadata=((header, value),) if header else ())
 
-    def counted(self) -> Mirrored:
-        return mirrored(self.front.admin, "ranker")
+    def counted(self, kind: str = "shadow") -> Mirrored:
+        return mirrored(self.front.admin, "ranker", kind)
 
 
 @pytest.fixture
@@ -93,18 +97,42 @@ def test_every_prediction_is_shown_to_the_observer_and_counted_large_ones_too(fo
 
 def test_what_the_observer_asks_is_neither_mirrored_nor_counted_as_a_users(folder: Path) -> None:
     with listening(folder) as observer, scene_in(folder) as scene:
-        scene.asked(5, word=WORD)
-        scene.asked(3, word="a guess")
+        scene.asked(5, header=OBSERVER_HEADER, value=WORD)
+        scene.asked(7, header=COMPARISON_HEADER, value="compare")
+        scene.asked(3, header=OBSERVER_HEADER, value="a guess")
         eventually(lambda: scene.counted() == Mirrored(predictions=3, sent=3, delivered=3))
         assert len(observer.sizes) == 3
 
 
+def test_what_is_shown_comes_with_the_requests_own_id(folder: Path) -> None:
+    with listening(folder) as observer, scene_in(folder) as scene:
+        for number in range(3):
+            scene.asked(1, header="x-request-id", value=f"users-own-{number}")
+        eventually(lambda: len(observer.ids) == 3)
+        assert all(observer.ids)
+        assert len(set(observer.ids)) == 3
+
+
+def test_two_observers_are_shown_the_same_requests_each_as_many_as_it_wants(folder: Path) -> None:
+    both = replace(ALL, mirrors=(Mirror("shadow", 300_000), Mirror("recording", 600_000)))
+    with listening(folder) as shadow, listening(folder, "recording") as recorder, scene_in(folder) as scene:
+        scene.front.route(both)
+        for number in range(200):
+            scene.asked(1, padding=number)
+        eventually(lambda: scene.counted().predictions == scene.counted("recording").predictions == 200)
+        eventually(lambda: scene.counted().sent == len(shadow.sizes))
+        eventually(lambda: scene.counted("recording").sent == len(recorder.sizes))
+        assert 27 < len(shadow.sizes) < 93  # five deviations, as the next
+        assert 85 < len(recorder.sizes) < 155
+        assert set(shadow.sizes) < set(recorder.sizes)  # one draw for each request
+
+
 def test_a_sample_is_changed_while_envoy_runs(folder: Path) -> None:
     with listening(folder) as observer, scene_in(folder) as scene:
-        scene.front.route(replace(ALL, mirror=Mirror(0)))
+        scene.front.route(replace(ALL, mirrors=(Mirror("shadow", 0),)))
         scene.asked(50)
         assert observer.sizes == []
-        scene.front.route(replace(ALL, mirror=Mirror(300_000)))
+        scene.front.route(replace(ALL, mirrors=(Mirror("shadow", 300_000),)))
         scene.asked(400)
         eventually(lambda: scene.counted().predictions == 450)
         assert 70 < len(observer.sizes) < 170  # five deviations
@@ -119,7 +147,7 @@ def test_users_are_answered_while_nobody_observes_and_what_is_lost_is_counted(fo
 
 def test_users_are_answered_while_the_observer_hangs(folder: Path) -> None:
     with socket.socket(socket.AF_UNIX) as silent, scene_in(folder) as scene:
-        silent.bind(f"{folder}/observers/ranker.sock")
+        silent.bind(f"{folder}/observers/ranker.shadow.sock")
         silent.listen(8)
         scene.asked(100)
         eventually(lambda: scene.counted() == Mirrored(predictions=100, sent=36, undelivered=36, waiting=64))
@@ -127,4 +155,4 @@ def test_users_are_answered_while_the_observer_hangs(folder: Path) -> None:
 
 def test_without_envoy_there_is_nothing_to_count(tmp_path: Path) -> None:
     with pytest.raises(FrontError, match="does not answer"):
-        mirrored(Admin(tmp_path), "ranker")
+        mirrored(Admin(tmp_path), "ranker", "shadow")

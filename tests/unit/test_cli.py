@@ -35,6 +35,7 @@ COMMANDS = [
     "serve",
     "predict",
     "compare",
+    "record",
     "replay",
     "report",
     "shadow",

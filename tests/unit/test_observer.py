@@ -275,7 +275,7 @@ def test_where_all_is_well_nothing_is_told() -> None:
 
 def test_a_shadow_is_remembered_and_what_was_found_outlives_it(tmp_path: Path) -> None:
     store = Store(tmp_path / "state")
-    shadow = Shadow("ranker", "other", "./other", {"mode": "retrained"}, 100_000, "word")
+    shadow = Shadow("ranker", 100_000, "word", candidate="other", typed="./other", plan={"mode": "retrained"})
     put(shadow, store)
     assert (find("ranker", store), shadows(store), shadow_names(store)) == (shadow, (shadow,), ("ranker",))
     folder = store.folder / "shadows" / "ranker"
@@ -290,8 +290,8 @@ def test_a_shadow_is_remembered_and_what_was_found_outlives_it(tmp_path: Path) -
 
 def test_a_damaged_shadow_keeps_nobody_from_the_others(tmp_path: Path) -> None:
     store = Store(tmp_path / "state")
-    put(Shadow("good", "other", "./other", {}, 1, "word"), store)
-    put(Shadow("bad", "other", "./other", {}, 1, "word"), store)
+    put(Shadow("good", 1, "word", candidate="other"), store)
+    put(Shadow("bad", 1, "word", candidate="other"), store)
     (store.folder / "shadows" / "bad" / "shadow.json").write_text("{}")
     assert [each.name for each in shadows(store)] == ["good"]
     with pytest.raises(ShadowError, match="damaged"):
@@ -300,5 +300,5 @@ def test_a_damaged_shadow_keeps_nobody_from_the_others(tmp_path: Path) -> None:
 
 def test_an_observers_socket_is_in_no_sandboxs_folder(tmp_path: Path) -> None:
     store = Store(tmp_path)
-    socket = store.observer_socket(Address().grpc_port, "ranker")
+    socket = store.observer_socket(Address().grpc_port, "ranker", "shadow")
     assert not socket.is_relative_to(store.front_folder(Address().grpc_port) / "sandboxes")

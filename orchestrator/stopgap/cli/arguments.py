@@ -7,7 +7,8 @@ from datetime import date
 
 import click
 
-from stopgap.errors import DeploymentError
+from stopgap.errors import DeploymentError, JournalError
+from stopgap.journal.redaction import rule_in
 from stopgap.settings import LONGEST_TIMEOUT_S, check_name, check_tag
 from stopgap.stages import Key, parse_key, parse_share
 from stopgap.sunset import LONGEST_REASON, parse_sunset, utc_today
@@ -17,7 +18,10 @@ __all__ = [
     "deployment_name",
     "deployment_names",
     "duration",
+    "is_typed",
     "reason",
+    "redaction",
+    "sample",
     "share",
     "sunset",
     "tags",
@@ -77,6 +81,25 @@ def share(_context: click.Context, _parameter: click.Parameter, text: str | None
         raise usage(error) from error
 
 
+def sample(_context: click.Context, _parameter: click.Parameter, text: str) -> int:
+    """`10%` or `0.1` of users' predictions, in millionths."""
+    try:
+        value = float(text[:-1]) / 100 if text.endswith("%") else float(text)
+    except ValueError as error:
+        raise click.BadParameter(f"{text!r} is no share. Write 10%, say.") from error
+    if not 1e-6 <= value <= 1:
+        raise click.BadParameter(f"{text} cannot be a sample: choose above 0 and up to 100%.")
+    return round(value * 1e6)
+
+
+def redaction(_context: click.Context, _parameter: click.Parameter, texts: tuple[str, ...]) -> tuple[str, ...]:
+    """Rules such as `hash:user`, as they say themselves."""
+    try:
+        return tuple(str(rule_in(text)) for text in texts)
+    except JournalError as error:
+        raise click.BadParameter(str(error)) from error
+
+
 def caller_key(_context: click.Context, _parameter: click.Parameter, text: str | None) -> Key | None:
     """`header:x-user-id`, say."""
     try:
@@ -100,6 +123,11 @@ def duration(_context: click.Context, _parameter: click.Parameter, text: str) ->
     if not 0 <= seconds <= LONGEST_TIMEOUT_S:
         raise click.BadParameter(f"{text!r} is no time; say 90s, 5m or 1h, a day at most.")
     return seconds
+
+
+def is_typed(context: click.Context, option: str) -> bool:
+    """Whether it is more than its default."""
+    return context.get_parameter_source(option) is not click.core.ParameterSource.DEFAULT
 
 
 def usage(error: DeploymentError) -> click.BadParameter:

@@ -56,7 +56,11 @@ MEASURES: Final = {CONVERSION: "close", RETRAINED: "top_1"}
 @click.argument("legacy")
 @click.argument("candidate")
 @click.option(
-    "--data", required=True, type=click.Path(path_type=Path), metavar="FILE", help="What both are asked with."
+    "--data",
+    required=True,
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="What both are asked with; or a recording's folder.",
 )
 @click.option(
     "--plan", "plan_file", type=click.Path(path_type=Path), metavar="FILE", help="What is compared, by which margins."
@@ -159,7 +163,8 @@ def judge(options: dict[str, Any]) -> str:
         noise = noise_of(met, plan, options["noise_rows"], report)
         result = judged(met, plan, noise, report)
         kept = tuple(kept_of(met, plan, result, redaction)) if options["keep_inputs"] else ()
-    result = replace(result, notices=(*result.notices, *hints(result)))
+    redacted = (met.data.redacted,) if met.data.redacted else ()
+    result = replace(result, notices=(*result.notices, *hints(result), *redacted))
     document = document_of(met, plan, result, noise, kept)
     if options["page"] is not None:
         from stopgap.report.page import page_of  # noqa: PLC0415 - an extra

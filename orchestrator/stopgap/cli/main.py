@@ -25,6 +25,7 @@ COMMANDS = (
     "serve",
     "predict",
     "compare",
+    "record",
     "replay",
     "report",
     "shadow",

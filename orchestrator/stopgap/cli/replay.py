@@ -19,7 +19,7 @@ from stopgap.cli.arguments import timeout
 from stopgap.cli.output import print_json, print_table, reporter
 from stopgap.comparison.tally import quantiles_of
 from stopgap.engines.choice import AUTO, CHOICES
-from stopgap.journal.reading import entries_in
+from stopgap.journal.reading import Journal, entries_in
 from stopgap.journal.replay import AtRate, Pace, ReplayReport, WithTiming
 from stopgap.journal.warm_up import MOST_RECORDS, warm_up_file, write_warm_up
 from stopgap.printable import printable
@@ -68,6 +68,9 @@ def replay(**options: Any) -> None:
     """
     check(options)
     told: dict[str, Any] = {}
+    recording = options["recording"]
+    if recording.is_dir() and (redacted := Journal(recording).redacted()):
+        told["redacted"] = redacted
     if options["warm_up"] is not None:
         told["warm_up"] = warm_up(options)
     if options["targets"]:
@@ -155,6 +158,8 @@ def side_object(target: str, side: Side, report: SideReport) -> dict[str, Any]:
 
 
 def show(told: dict[str, Any]) -> None:
+    if "redacted" in told:
+        click.echo(f"{click.style('warning:', fg='yellow', bold=True)} {printable(told['redacted'], 2000)}", err=True)
     if "warm_up" in told:
         click.echo(printable(f"{told['warm_up']['requests']} requests are in {told['warm_up']['file']}"))
     if "targets" not in told:

@@ -7,8 +7,8 @@ import click
 from stopgap.cli.output import print_error, reporter, warn_of_sunset
 from stopgap.engines.choice import Engines
 from stopgap.errors import StopgapError
+from stopgap.observing import KINDS, observe_again
 from stopgap.recovery import resume as bring_back
-from stopgap.shadowing import observe_again
 from stopgap.store import Store
 from stopgap.sunset import utc_today
 
@@ -32,14 +32,14 @@ def resume(names: tuple[str, ...]) -> None:
         for name in wanted:
             try:
                 was_down = bring_back(name, engines, store, report.progress)
-                observed_again = observe_again(name, store)
+                back = [kind.process for kind in KINDS if observe_again(kind, name, store)]
             except StopgapError as error:  # noqa: PERF203 - the others shall come back all the same
                 print_error(error)
                 failed = True
             else:
                 click.echo(f"{name} answers again" if was_down else f"{name} was not down")
-                if observed_again:
-                    click.echo(f"the observer of {name} is there again")
+                for process in back:
+                    click.echo(f"the {process} of {name} is there again")
                 warn_of_sunset(name, store.deployment(name).until, utc_today())
     if failed:
         raise click.exceptions.Exit(1)

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from stopgap import shadowing, shadows
 from stopgap.api.targets import Folder, target_of
-from stopgap.cli.arguments import deployment_name, timeout
+from stopgap.cli.arguments import deployment_name, is_typed, sample, timeout
 from stopgap.cli.compare import COLOURS, EXIT_CODES, MEASURES, counts
 from stopgap.cli.output import print_json, print_table, reporter
 from stopgap.comparison.plan import CONVERSION, RETRAINED, Plan, read_tables
@@ -34,21 +34,10 @@ OF_A_BEGINNING = ("candidate", "plan_file", "mode", "measure", "output", "margin
 HOW = ("in_flight", "queue", "largest_mib", "deadline_s")
 
 
-def share(_context: click.Context, _parameter: click.Parameter, text: str) -> int:
-    """`10%` or `0.1`, in millionths."""
-    try:
-        value = float(text[:-1]) / 100 if text.endswith("%") else float(text)
-    except ValueError as error:
-        raise click.BadParameter(f"{text!r} is no share. Write 10%, say.") from error
-    if not 1e-6 <= value <= 1:
-        raise click.BadParameter(f"{text} cannot be a sample: choose above 0 and up to 100%.")
-    return round(value * 1e6)
-
-
 @click.command()
 @click.argument("name", callback=deployment_name)
 @click.option("--candidate", metavar="CANDIDATE", help="A folder, a deployment's name, or HOST:PORT/MODEL.")
-@click.option("--sample", default="10%", show_default=True, callback=share, metavar="SHARE", help="Of predictions.")
+@click.option("--sample", default="10%", show_default=True, callback=sample, metavar="SHARE", help="Of predictions.")
 @click.option(
     "--plan", "plan_file", type=click.Path(path_type=Path), metavar="FILE", help="What is compared, by which margins."
 )
@@ -153,10 +142,6 @@ def as_before(context: click.Context, options: dict[str, Any], before: Shadow | 
     sample = wanted.pop("sample")
     folder = Path(before.typed) if before.served_for_it else None
     return WantedShadow(before.name, before.typed, folder, before.plan, sample, "", wanted)
-
-
-def is_typed(context: click.Context, option: str) -> bool:
-    return context.get_parameter_source(option) is not click.core.ParameterSource.DEFAULT
 
 
 def plan_tables(options: dict[str, Any]) -> dict[str, Any]:

@@ -16,11 +16,14 @@ from stopgap.conditions import Condition, Health, look, unfinished
 from stopgap.engines.choice import Engines
 from stopgap.errors import StopgapError
 from stopgap.legacy_requests import note_all
+from stopgap.observer.recorded import recorded
 from stopgap.observer.report import report
+from stopgap.observing import KINDS
 from stopgap.printable import printable
 from stopgap.quiet import LegacyTraffic
+from stopgap.recordings import RECORDINGS
 from stopgap.recovery import bring_up_to_date, recover
-from stopgap.shadows import is_observed, shadow_names
+from stopgap.shadows import SHADOWS
 from stopgap.stages import HandOver, Stage, percent
 from stopgap.store import Store
 from stopgap.sunset import LONGEST_REASON, SOON_DAYS, Sunset, countdown, days_left, utc_today
@@ -49,6 +52,7 @@ ADVICE = {
     Condition.UNKNOWN: "{0} cannot be looked at: {1} See what is wrong: stopgap doctor",
 }
 SHADOW_KEYS = ("outcome", "observer", "counts", "warnings")
+RECORDING_KEYS = ("recorder", "folder", "records", "bytes", "counts", "warnings")
 SHARED = "{} is what programs have loaded from {}; it ends with the last of them."
 RETIRED = "{0} is {1}. If nobody asks for it any more: stopgap stop {0}"
 UNFINISHED = "{0} was not served to the end. Unless its serve is still at work: stopgap stop {0}"
@@ -80,7 +84,7 @@ def status(name: str | None, as_json: bool) -> None:
     noted = note_all(store)
     staged = {record.name: record for record in records}
     if as_json:
-        objects = [{**as_object(seen, today, staged.get(name_of(seen))), **shadow_of(seen, store)} for seen in found]
+        objects = [{**as_object(seen, today, staged.get(name_of(seen))), **observers_of(seen, store)} for seen in found]
         print_json(objects[0] if name else objects)
     elif found:
         print_table(COLUMNS, [as_row(seen, today, stage_in(records, name_of(seen))) for seen in found])
@@ -91,7 +95,7 @@ def status(name: str | None, as_json: bool) -> None:
                     print_steps(staged.get(name), noted.get(name))
                 warn_of_sunset(seen.deployment.name, seen.deployment.until, today)
         advise(found)
-        tell_of_shadows(found, store)
+        tell_of_observers(found, store)
     else:
         click.echo("Nothing is being served. Start with: stopgap serve MODEL --name NAME", err=True)
     if any(seen.condition is Condition.LOST for seen in found) or unobserved(store):
@@ -167,40 +171,48 @@ def as_object(seen: Seen, today: date, record: HandOver | None = None) -> dict[s
     }
 
 
-def shadow_of(seen: Seen, store: Store) -> dict[str, Any]:
-    """What is known of its shadow, where it has one."""
-    name = name_of(seen)
-    if name not in shadow_names(store):
-        return {}
-    try:
-        told = report(name, store)
-    except StopgapError as error:
-        return {"shadow": {"warnings": [error.problem]}}
-    written = told.as_json()
-    return {"shadow": {**(written["shadow"] or {}), **{key: written[key] for key in SHADOW_KEYS}}}
+def observers_of(seen: Seen, store: Store) -> dict[str, Any]:
+    """What is known of its shadow and its recording, where it has one."""
+    name, told = name_of(seen), dict[str, Any]()
+    for kind, known in ((SHADOWS, known_of_shadow), (RECORDINGS, known_of_recording)):
+        if name not in kind.names(store):
+            continue
+        try:
+            told[kind.word] = known(name, store)
+        except StopgapError as error:
+            told[kind.word] = {"warnings": [error.problem]}
+    return told
+
+
+def known_of_shadow(name: str, store: Store) -> dict[str, Any]:
+    written = report(name, store).as_json()
+    return {**(written["shadow"] or {}), **{key: written[key] for key in SHADOW_KEYS}}
+
+
+def known_of_recording(name: str, store: Store) -> dict[str, Any]:
+    written = recorded(name, store).as_json()
+    return {**(written["recording"] or {}), **{key: written[key] for key in RECORDING_KEYS}}
 
 
 def unobserved(store: Store) -> bool:
-    return any(not is_observed(name, store) for name in shadow_names(store))
+    return any(not kind.lives(name, store) for kind in KINDS for name in kind.names(store))
 
 
-def tell_of_shadows(found: list[Seen], store: Store) -> None:
+def tell_of_observers(found: list[Seen], store: Store) -> None:
     """A line for each, and what is wrong with it, below the table."""
     for seen in found:
-        told = shadow_of(seen, store).get("shadow")
-        if told is None:
-            continue
-        name = name_of(seen)
-        if "outcome" in told:
-            count = told["counts"]
-            click.echo(
-                printable(
-                    f"shadow of {name}: {100 * told['sample']:g} % to {told['candidate']}; {count['joined']} compared, "
-                    f"{sum(count['dropped'].values())} dropped, {told['outcome']}"
-                )
-            )
-        for text in told["warnings"]:
-            click.echo(f"{click.style('warning:', fg='yellow', bold=True)} {printable(text, 2000)}", err=True)
+        name, told = name_of(seen), observers_of(seen, store)
+        for kind, known in told.items():
+            if "counts" in known:
+                did, dropped = known["counts"]["joined"], sum(known["counts"]["dropped"].values())
+                share = f"{kind} of {name}: {100 * known['sample']:g} %"
+                if kind == SHADOWS.word:
+                    rest = f"to {known['candidate']}; {did} compared, {dropped} dropped, {known['outcome']}"
+                else:
+                    rest = f"into {known['folder']}; {did} recorded, {dropped} dropped"
+                click.echo(printable(f"{share} {rest}", 2000))
+            for text in known["warnings"]:
+                click.echo(f"{click.style('warning:', fg='yellow', bold=True)} {printable(text, 2000)}", err=True)
 
 
 def as_row(seen: Seen, today: date, stage: str = "-") -> tuple[str | Text, ...]:

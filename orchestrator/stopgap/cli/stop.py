@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from stopgap import deployment, shadowing
+from stopgap import deployment, recording, shadowing
 from stopgap.cli.output import print_error, reporter
 from stopgap.conditions import unfinished
 from stopgap.engines.choice import Engines
@@ -40,6 +40,8 @@ def stop(names: tuple[str, ...], everything: bool) -> None:
             try:
                 if shadowing.end(name, engines, store):
                     click.echo(f"the shadow of {name} has ended")
+                if recording.end(name, engines, store):
+                    click.echo(f"the recording of {name} has ended")
                 if everything and name not in (*store.names(), *left):  # a candidate, which has ended with its shadow
                     continue
                 deployment.stop(name, engines, store, report.say, promoted_too=everything)

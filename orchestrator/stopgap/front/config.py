@@ -18,7 +18,7 @@ from stopgap.errors import FrontError
 from stopgap.front.clusters import cluster
 from stopgap.front.grpc_listener import GRPC_LISTENER, grpc_listener
 from stopgap.front.grpc_routes import grpc_routes
-from stopgap.front.mirroring import shadow_clusters
+from stopgap.front.mirroring import observer_clusters
 from stopgap.front.readiness import readiness
 from stopgap.front.rest_listener import REST_LISTENER, rest_listener
 from stopgap.front.rest_routes import rest_routes
@@ -87,7 +87,7 @@ def versions(files: Mapping[str, str]) -> dict[str, str]:
 
 
 def _clusters(settings: FrontSettings, upstream: Upstream) -> list[dict[str, Any]]:
-    return [cluster(settings, upstream), *shadow_clusters(settings, upstream)]
+    return [cluster(settings, upstream), *observer_clusters(settings, upstream)]
 
 
 def _by_name(upstreams: Iterable[Upstream]) -> list[Upstream]:

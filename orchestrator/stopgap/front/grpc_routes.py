@@ -9,8 +9,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from stopgap.front.arm_log import OBSERVER_HEADER as COMPARISON_HEADER
 from stopgap.front.descriptor import methods
-from stopgap.front.mirroring import OBSERVER_HEADER, PREDICT, asked_cluster, by_observer, mirror_policy, of_observer
+from stopgap.front.mirroring import (
+    OBSERVER_HEADER,
+    PREDICT,
+    asked_cluster,
+    by_observer,
+    mirror_policies,
+    mirrors_of,
+    of_observer,
+)
 from stopgap.front.routes import Kind, answer, route_configuration, split_up, taken_over, to_model
 from stopgap.front.settings import Takeover, Upstream
 
@@ -62,11 +71,14 @@ def _from_observers(upstream: Upstream) -> Iterator[dict[str, Any]]:
 
 
 def _to_model(upstream: Upstream) -> Iterator[dict[str, Any]]:
-    """What is mirrored, then all the rest."""
-    if upstream.mirror is not None and upstream.mirror.per_million:
+    """What is mirrored, then all the rest. What a comparison or a replay asks is no user's: else it recorded itself."""
+    if mirrors_of(upstream):
         predictions = {name: value for name, value in _named(upstream.name).items() if name != "prefix"}
-        mirrored = mirror_policy(upstream, upstream.mirror)
-        yield to_model(upstream, {**predictions, "path": PREDICT}, **_AS_THE_CALLER_SAYS, **mirrored)
+        predictions["path"] = PREDICT
+        compared = {**predictions, "headers": [{"name": COMPARISON_HEADER, "present_match": True}]}
+        asked = to_model(of_observer(upstream), compared, **_AS_THE_CALLER_SAYS)
+        yield {**asked, "route": {**asked["route"], "cluster": asked_cluster(upstream.name)}}
+        yield to_model(upstream, predictions, **_AS_THE_CALLER_SAYS, **mirror_policies(upstream))
     yield to_model(upstream, _named(upstream.name), **_AS_THE_CALLER_SAYS)
 
 

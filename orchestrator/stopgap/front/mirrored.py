@@ -1,4 +1,4 @@
-"""What a front has counted of a shadow since it started: how many predictions, and what became of their copies."""
+"""What a front has counted for an observer since it started: how many predictions, and what became of their copies."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ class Mirrored:
     not_mirrored: int = 0
 
 
-def mirrored(admin: Admin, name: str) -> Mirrored:
-    """Of the model of that name.
+def mirrored(admin: Admin, name: str, observer: str) -> Mirrored:
+    """Of the model of that name, and of that kind of observer.
 
     Raises:
         FrontError: No Envoy answers.
     """
-    cluster, model = f"cluster.{mirror_cluster(name)}.", f"cluster.{name}.{_SERVICE}."
+    cluster, model = f"cluster.{mirror_cluster(name, observer)}.", f"cluster.{name}.{_SERVICE}."
     rest = f"vhost.{MODELS_HOST}.route.{REST_COUNTED}{name}."
     pattern = "|".join(re.escape(prefix) for prefix in (cluster, model, rest))
     found = admin.statistics(f"^({pattern})")

@@ -1,13 +1,14 @@
-"""What a shadow adds to Envoy's files: a sample of a model's predictions is mirrored to an observer, which asks too.
+"""What observers add to Envoy's files: a sample of a model's predictions is mirrored to each of them, which asks too.
 
 Three things for a model called `ranker`:
 
-- the cluster `mirror/ranker`, which is the observer's socket. Envoy sends a request on and a copy of it there; what
-  becomes of the copy is nobody's concern, and no user waits for it;
-- the cluster `asked/ranker`, which is the model's own workers once more. What the observer asks goes there, so that it
-  is counted apart from what users ask, has limits of its own, and is not asked again in the retry lane;
-- two routes before the model's own. The first takes what the observer asks, which it marks with a header that nobody
-  else knows; the second mirrors.
+- the cluster `mirror/shadow/ranker`, which is the socket of its shadow's observer, and `mirror/recording/ranker`, which
+  is its recorder's. Envoy sends a request on and a copy of it there; what becomes of the copy is nobody's concern, and
+  no user waits for it;
+- the cluster `asked/ranker`, which is the model's own workers once more. What observers ask goes there, so that it is
+  counted apart from what users ask, has limits of its own, and is not asked again in the retry lane;
+- routes before the model's own. The first take what observers ask, which they mark with a header that nobody else
+  knows, and what a comparison or a replay asks; the last mirrors.
 
 No model's name has a slash in it, so none is called like these clusters.
 """
@@ -26,9 +27,10 @@ __all__ = [
     "asked_cluster",
     "by_observer",
     "mirror_cluster",
-    "mirror_policy",
+    "mirror_policies",
+    "mirrors_of",
+    "observer_clusters",
     "of_observer",
-    "shadow_clusters",
 ]
 
 PREDICT = "/tensorflow.serving.PredictionService/Predict"
@@ -38,11 +40,13 @@ OBSERVER_HEADER = "x-stopgap-observer"
 _COPIES = 64
 # What an observer asks at once is its own setting; this only keeps it away from the users' room.
 _ASKED_AT_ONCE = 64
+# As many as a replay has in flight.
+_WAITING_TO_ASK = 1024
 
 
-def mirror_cluster(name: str) -> str:
-    """The cluster to which the model's requests are mirrored."""
-    return f"mirror/{name}"
+def mirror_cluster(name: str, observer: str) -> str:
+    """The cluster to which the model's requests are mirrored for that kind of observer."""
+    return f"mirror/{observer}/{name}"
 
 
 def asked_cluster(name: str) -> str:
@@ -50,21 +54,29 @@ def asked_cluster(name: str) -> str:
     return f"asked/{name}"
 
 
-def shadow_clusters(settings: FrontSettings, upstream: Upstream) -> list[dict[str, Any]]:
+def observer_clusters(settings: FrontSettings, upstream: Upstream) -> list[dict[str, Any]]:
     """Those that a model has beside its own."""
-    found = []
-    if upstream.mirror is not None:
-        found.append(_mirror(settings, upstream))
+    found = [_mirror(settings, upstream, mirror) for mirror in upstream.mirrors]
     if upstream.observers:
         found.append(_asked(settings, upstream))
     return found
 
 
-def mirror_policy(upstream: Upstream, mirror: Mirror) -> dict[str, Any]:
-    """The fields of a RouteAction by which a sample is mirrored."""
-    share = {"numerator": mirror.per_million, "denominator": "MILLION"}
-    policy = {"cluster": mirror_cluster(upstream.name), "runtime_fraction": {"default_value": share}}
-    return {"request_mirror_policies": [policy]}
+def mirrors_of(upstream: Upstream) -> list[Mirror]:
+    """Where anything of it goes now."""
+    return [mirror for mirror in upstream.mirrors if mirror.per_million]
+
+
+def mirror_policies(upstream: Upstream) -> dict[str, Any]:
+    """The fields of a RouteAction by which samples are mirrored."""
+    policies = [
+        {
+            "cluster": mirror_cluster(upstream.name, mirror.observer),
+            "runtime_fraction": {"default_value": {"numerator": mirror.per_million, "denominator": "MILLION"}},
+        }
+        for mirror in mirrors_of(upstream)
+    ]
+    return {"request_mirror_policies": policies}
 
 
 def by_observer(token: str) -> list[Mapping[str, Any]]:
@@ -87,14 +99,19 @@ def _asked(settings: FrontSettings, upstream: Upstream) -> dict[str, Any]:
     again = cluster(settings, of_observer(upstream))
     name = asked_cluster(upstream.name)
     assignment = {**again["load_assignment"], "cluster_name": name}
-    limits = {"max_connections": _ASKED_AT_ONCE, "max_pending_requests": _ASKED_AT_ONCE, "max_requests": _ASKED_AT_ONCE}
+    limits = {
+        "max_connections": _ASKED_AT_ONCE,
+        "max_pending_requests": _WAITING_TO_ASK,
+        "max_requests": _ASKED_AT_ONCE + _WAITING_TO_ASK,
+    }
     # Its workers are looked after as the model's own; a second look at them would only cost.
     kept = {key: value for key, value in again.items() if key != "health_checks"}
     return {**kept, "name": name, "load_assignment": assignment, "circuit_breakers": {"thresholds": [limits]}}
 
 
-def _mirror(settings: FrontSettings, upstream: Upstream) -> dict[str, Any]:
-    name = mirror_cluster(upstream.name)
+def _mirror(settings: FrontSettings, upstream: Upstream, mirror: Mirror) -> dict[str, Any]:
+    name = mirror_cluster(upstream.name, mirror.observer)
+    socket = settings.observer_socket(upstream, mirror)
     windows = settings.max_message_bytes + FRAME_BYTES
     return {
         "@type": "type.googleapis.com/envoy.config.cluster.v3.Cluster",
@@ -113,8 +130,6 @@ def _mirror(settings: FrontSettings, upstream: Upstream) -> dict[str, Any]:
         },
         "load_assignment": {
             "cluster_name": name,
-            "endpoints": [
-                {"lb_endpoints": [{"endpoint": {"address": {"pipe": {"path": settings.observer_socket(upstream)}}}}]}
-            ],
+            "endpoints": [{"lb_endpoints": [{"endpoint": {"address": {"pipe": {"path": socket}}}}]}],
         },
     }

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Optional
 
 from stopgap.errors import FrontError
 
@@ -27,9 +26,11 @@ class Mirror:
     """A sample of a model's predictions that an observer is shown as well.
 
     Args:
+        observer: The word for its kind: `shadow`, say. A model has one of each.
         per_million: How many of a million.
     """
 
+    observer: str
     per_million: int
 
     def __post_init__(self) -> None:
@@ -48,7 +49,7 @@ class Upstream:
             changes state.
         deprecated_at: Since when it is served though it should not be needed, with its time zone: UTC's.
         sunset_at: When it must be gone, likewise.
-        mirror: What of its traffic is shown to its observer.
+        mirrors: What of its traffic is shown to its observers.
         observers: The words by which requests are known that observers ask.
         only_observed: Nobody else is meant to ask it: whether it is there says nothing of the front.
     """
@@ -58,7 +59,7 @@ class Upstream:
     retried: bool
     deprecated_at: datetime
     sunset_at: datetime
-    mirror: Optional[Mirror] = None  # noqa: UP045 - dataclasses are looked into at run time, by Python 3.9 too
+    mirrors: tuple[Mirror, ...] = ()
     observers: tuple[str, ...] = ()
     only_observed: bool = False
 
@@ -171,9 +172,9 @@ class FrontSettings:
         """Likewise, where a request that lost its worker is asked again alone."""
         return self._socket(upstream, "lane.sock")
 
-    def observer_socket(self, upstream: Upstream) -> str:
-        """Likewise, where the upstream's observer listens."""
-        return self._checked(f"{self.observers_folder}/{upstream.name}.sock")
+    def observer_socket(self, upstream: Upstream, mirror: Mirror) -> str:
+        """Likewise, where one of the upstream's observers listens."""
+        return self._checked(f"{self.observers_folder}/{upstream.name}.{mirror.observer}.sock")
 
     def _socket(self, upstream: Upstream, name: str) -> str:
         return self._checked(f"{self.sandboxes_folder}/{upstream.name}/{name}")

@@ -13,7 +13,8 @@ from stopgap.engines.choice import Engines
 from stopgap.errors import DeploymentError, FrontError, PredictionError
 from stopgap.front.routes import ANSWERED_BY
 from stopgap.fronts import Fronts
-from stopgap.stages import HandOver, Model, Stage, begun
+from stopgap.hand_overs import named, record_of
+from stopgap.stages import HandOver, Stage
 from stopgap.store import Deployment, Store
 from stopgap.undo import Undo
 
@@ -54,11 +55,6 @@ def locked(store: Store, *names: str, patience_s: float = 0) -> Iterator[None]:
         yield
 
 
-def named(deployment: Deployment) -> Model:
-    """As a hand-over knows it."""
-    return Model(deployment.name, deployment.sunset.digest, deployment.version)
-
-
 def change(legacy: Deployment, engines: Engines, store: Store, make: Make) -> Change:
     """Called with `locked`; when it fails, or is interrupted, all is as before.
 
@@ -83,14 +79,6 @@ def change(legacy: Deployment, engines: Engines, store: Store, make: Make) -> Ch
         fronts.refresh(address)
         check_answers(legacy.address, after)
         return Change(before, after, time.monotonic() - began)
-
-
-def record_of(legacy: Deployment, store: Store) -> HandOver:
-    """What is recorded of this very model; one of another model that had its name before is none of it."""
-    found = store.hand_over(legacy.name)
-    if found is None or found.legacy != named(legacy):
-        return begun(named(legacy), legacy.front.grpc_port)
-    return found
 
 
 def put_back(before: HandOver, fronts: Fronts, legacy: Deployment) -> None:

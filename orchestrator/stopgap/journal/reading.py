@@ -54,6 +54,20 @@ class Journal:
         for segment in self._folder.segments():
             yield from entries_of(segment)
 
+    def redacted(self) -> str:
+        """What was taken out before it was written, in a sentence; empty where nothing was."""
+        some, all_, rules = 0, 0, set[str]()
+        for line in self.lines():
+            all_ += 1
+            some += bool(line.redacted)
+            rules.update(line.redacted)
+        if not rules:
+            return ""
+        return (
+            f"Of {all_} recorded requests {some} are not what users sent, or were answered: redacted by "
+            f"{', '.join(sorted(rules))}. What was dropped or hashed cannot be asked again as it was."
+        )
+
     def removed(self) -> list[Removed]:
         """The segments that are gone, and why."""
         return self._folder.removed()

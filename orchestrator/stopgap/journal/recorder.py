@@ -22,7 +22,7 @@ from stopgap.errors import JournalError
 from stopgap.journal.index import AnswerLine, IndexLine
 from stopgap.journal.logs import digest_of, kind_of, new_log, one_answer
 from stopgap.journal.redaction import Redaction, Rule
-from stopgap.journal.segments import AGE, QUOTA, Folder, Removed, Segment, private, write_all
+from stopgap.journal.segments import AGE, QUOTA, Folder, Held, Removed, Segment, private, write_all
 from stopgap.journal.tfrecord import TFRecordWriter
 
 __all__ = ["Bounds", "Exchange", "Recorder", "Reply"]
@@ -105,7 +105,7 @@ class Recorder:
         folder: The journal's, made where it is missing, for its owner alone.
         bounds: How much is kept.
         rules: What is taken out before anything is written.
-        sampling_rate: Which share of the requests is recorded; written into each log.
+        sampling_rate: Which share of the requests is recorded; written into each log. It may be set meanwhile.
         clock: Seconds since 1970.
 
     Raises:
@@ -121,7 +121,8 @@ class Recorder:
         sampling_rate: float = 1.0,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._folder, self._bounds, self._sampling_rate, self._clock = Folder(folder), bounds, sampling_rate, clock
+        self._folder, self._bounds, self._clock = Folder(folder), bounds, clock
+        self.sampling_rate = sampling_rate
         self._folder.make()
         self._turn = threading.Lock()
         self._lock = taken(self._folder)
@@ -148,7 +149,7 @@ class Recorder:
         """
         legacy, candidate = exchange.legacy, exchange.candidate
         log = new_log(
-            exchange.request, legacy.response, timestamp_s=exchange.arrived_s, sampling_rate=self._sampling_rate
+            exchange.request, legacy.response, timestamp_s=exchange.arrived_s, sampling_rate=self.sampling_rate
         )
         redacted = self._redaction.apply(log)
         within = one_answer(log)
@@ -190,6 +191,10 @@ class Recorder:
     def removed(self) -> list[Removed]:
         """All segments that are gone since the journal began."""
         return self._folder.removed()
+
+    def held(self) -> Held:
+        """What the journal has, and has had."""
+        return self._folder.held()
 
     def close(self) -> None:
         """Once or more often."""

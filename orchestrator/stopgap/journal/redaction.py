@@ -21,7 +21,7 @@ from stopgap.client.tensors import to_array
 from stopgap.errors import JournalError, PredictionError
 from stopgap.journal.logs import one_answer
 
-__all__ = ["DROP", "HASH", "ZERO", "Redaction", "Rule", "example_in"]
+__all__ = ["DROP", "HASH", "ZERO", "Redaction", "Rule", "example_in", "rule_in"]
 
 DROP, ZERO, HASH = "drop", "zero", "hash"
 DIGEST_BYTES = 16
@@ -57,6 +57,19 @@ class Rule:
     def __str__(self) -> str:
         """`hash:examples/user`, say."""
         return f"{self.how}:{self.tensor}{'/' if self.feature else ''}{self.feature}"
+
+
+def rule_in(text: str) -> Rule:
+    """`hash:examples/user`, say; the reverse of a rule's text.
+
+    Raises:
+        JournalError: It is none.
+    """
+    how, colon, named = text.partition(":")
+    if not colon:
+        raise JournalError(f"{text!r} is no redaction.", "Write drop:TENSOR, zero:TENSOR or hash:TENSOR/FEATURE, say.")
+    tensor, _, feature = named.partition("/")
+    return Rule(how, tensor, feature)
 
 
 class Redaction:

@@ -21,7 +21,7 @@ from stopgap.errors import JournalError
 from stopgap.journal.index import IndexLine, line_in
 from stopgap.journal.tfrecord import Damage, read_records
 
-__all__ = ["Folder", "Removed", "Segment"]
+__all__ = ["Folder", "Held", "Removed", "Segment"]
 
 KEY_BYTES = 32
 QUOTA, AGE = "quota", "age"
@@ -39,6 +39,19 @@ class Removed:
     records: int
     bytes: int
     why: str
+
+
+@dataclass(frozen=True)
+class Held:
+    """How much a journal has.
+
+    Attributes:
+        ever: How many records it has had, with those that are gone.
+    """
+
+    records: int
+    bytes: int
+    ever: int
 
 
 @dataclass(frozen=True)
@@ -63,6 +76,13 @@ class Segment:
         except FileNotFoundError:
             return []
         return [line for line in map(line_in, texts) if line is not None]
+
+    def count(self) -> int:
+        """How many lines there are, without reading what they say."""
+        try:
+            return self.index.read_bytes().count(b"\n")
+        except FileNotFoundError:
+            return 0
 
     def size(self) -> int:
         """In bytes, both files."""
@@ -106,6 +126,17 @@ class Folder:
             self.path.chmod(0o700)
         except OSError as error:
             raise JournalError(f"{self.path} cannot be made: {error.strerror or error}.") from error
+
+    def is_one(self) -> bool:
+        """Whether a journal was ever begun there."""
+        return self.lock.is_file()
+
+    def held(self) -> Held:
+        """As it is just now."""
+        segments = self.segments()
+        records = sum(segment.count() for segment in segments)
+        size = sum(segment.size() for segment in segments)
+        return Held(records, size, records + sum(each.records for each in self.removed()))
 
     def segments(self) -> list[Segment]:
         """Oldest first."""

@@ -1,8 +1,9 @@
-"""`python -c … stopgap.observer.__main__ STATE NAME LEASE BEGUN`: observes one shadow until it is told to end."""
+"""`python -c … stopgap.observer.__main__ STATE KIND NAME LEASE BEGUN`: one observer, until it is told to end."""
 
 from __future__ import annotations
 
 import contextlib
+import importlib
 import logging
 import os
 import resource
@@ -13,22 +14,27 @@ from pathlib import Path
 
 from stopgap.engines.monitor.lease import sign
 from stopgap.errors import StopgapError
-from stopgap.shadows import READY
+from stopgap.observers import READY
+from stopgap.recordings import RECORDINGS
+from stopgap.shadows import SHADOWS
 from stopgap.store import Store
 
 __all__ = ["main"]
 
 NICE = 19
 KILLED_FIRST = b"1000"
+# By kind: where its `observe` is.
+WORK = {SHADOWS.word: "stopgap.observer.observation", RECORDINGS.word: "stopgap.observer.recording"}
 
 
 def main(arguments: Sequence[str]) -> None:
     """
     Args:
-        arguments: The state folder, the legacy model's name, and two inherited descriptors: the lock, and a pipe on
-            which it says `ready`, or why it cannot be, before it closes it.
+        arguments: The state folder, the observer's kind, the legacy model's name, and two inherited descriptors: the
+            lock, and a pipe on which it says `ready`, or why it cannot be, before it closes it.
     """
-    state, name, lease, begun = Path(arguments[0]), arguments[1], int(arguments[2]), int(arguments[3])
+    state, kind, name = Path(arguments[0]), arguments[1], arguments[2]
+    lease, begun = map(int, arguments[3:])
     for descriptor in (lease, begun):
         os.set_inheritable(descriptor, False)
     if os.fork():
@@ -42,7 +48,7 @@ def main(arguments: Sequence[str]) -> None:
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, lambda *_: ends.set())
     # After the fork: gRPC's threads do not survive one.
-    from stopgap.observer.observation import observe  # noqa: PLC0415
+    observe = importlib.import_module(WORK[kind]).observe
 
     said = False
 

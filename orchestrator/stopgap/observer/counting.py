@@ -1,4 +1,4 @@
-"""The front's own counts of a shadow, added up over its restarts, and held against what the observer has counted."""
+"""The front's own counts for an observer, added up over its restarts, and held against what that one has counted."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from stopgap.front.mirrored import Mirrored
 
-__all__ = ["LOST", "UNDELIVERED", "Totals", "advanced", "totals_in", "warnings"]
+__all__ = ["LOST", "RECORDED", "UNDELIVERED", "Totals", "advanced", "totals_in", "warnings"]
 
 # What Envoy counts, and under which names totals and last readings are kept.
 FIELDS = ("predictions", "sent", "delivered", "undelivered", "not_mirrored")
@@ -18,6 +18,7 @@ BEGUN = "begun"
 MISSING = "missing at the last reading"
 SEEN, JOINED, DROPPED = "seen", "joined", "dropped: "
 UNDELIVERED, LOST = "not delivered", "lost with the observer"
+COMPARED, RECORDED = "compared", "recorded"
 DEVIATIONS = 5.0
 # Copies that are just on their way, and what a reading of the counters a moment apart may differ by.
 ON_THEIR_WAY = 64
@@ -35,7 +36,7 @@ class Totals:
         undelivered: Of those, how many the observer did not take.
         not_mirrored: What came over REST, or by other methods.
         seen: How many the observer took, those that were lost with it included.
-        joined: How many both models were asked about.
+        joined: How many were asked about, and compared or recorded.
         dropped: The others, by reason.
         missing: What was unaccounted for when both accounts were last read at the same moment.
     """
@@ -50,6 +51,21 @@ class Totals:
     joined: int
     dropped: Mapping[str, int]
     missing: int = 0
+
+    def as_json(self) -> dict[str, object]:
+        """For scripts."""
+        return {
+            "predictions": self.predictions,
+            "expected": round(self.expected, 1),
+            "mirrored": self.sent,
+            "undelivered": self.undelivered,
+            "seen": self.seen,
+            "joined": self.joined,
+            "waiting": self.waiting,
+            "dropped": dict(self.dropped),
+            "unaccounted": self.unaccounted,
+            "not_mirrored": self.not_mirrored,
+        }
 
     @property
     def waiting(self) -> int:
@@ -102,11 +118,15 @@ def advanced(
     return {**changed, **totals, **grown_by}
 
 
-def warnings(totals: Totals, per_million: int) -> list[str]:
-    """What a person has to know, the worst first."""
+def warnings(totals: Totals, per_million: int, done: str = COMPARED) -> list[str]:
+    """What a person has to know, the worst first.
+
+    Args:
+        done: What becomes of a request: `COMPARED` or `RECORDED`.
+    """
     found = []
     if not totals.predictions:
-        found.append("No prediction has come over gRPC yet, so nothing was compared.")
+        found.append(f"No prediction has come over gRPC yet, so nothing was {done}.")
     elif not totals.sent and totals.expected >= 1:
         found.append(f"NOTHING WAS MIRRORED of {totals.predictions} predictions.")
     elif off_the_sample(totals, per_million):
@@ -121,7 +141,8 @@ def warnings(totals: Totals, per_million: int) -> list[str]:
     if totals.dropped:
         reasons = ", ".join(f"{number} {reason}" for reason, number in sorted(totals.dropped.items()))
         lost, of = sum(totals.dropped.values()), totals.seen + totals.undelivered
-        found.append(f"{lost} of {of} sampled requests were DROPPED and count against the candidate: {reasons}.")
+        held = " and count against the candidate" if done == COMPARED else ""
+        found.append(f"{lost} of {of} sampled requests were DROPPED{held}: {reasons}.")
     if abs(totals.missing) > ON_THEIR_WAY:
         found.append(f"{totals.missing} requests were mirrored and neither arrived nor failed to.")
     return found

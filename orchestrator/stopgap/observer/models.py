@@ -4,26 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from stopgap.api.targets import Remote, Running, target_of
 from stopgap.asking.choosing import remote_identity
 from stopgap.asking.live import LiveSide
-from stopgap.asking.sides import Identity
 from stopgap.asking.translation import MapTranslation
 from stopgap.client.channel import ServingChannel
 from stopgap.comparison.plan import Plan
 from stopgap.errors import ShadowError
-from stopgap.front.mirroring import OBSERVER_HEADER
+from stopgap.observer.served import OPEN_TIMEOUT_S, channel_to, identity_of
 from stopgap.printable import printable
 from stopgap.shadows import Shadow
 from stopgap.store import Store
 
 __all__ = ["Belonging", "Models"]
-
-OPEN_TIMEOUT_S = 20.0
 
 
 @dataclass(frozen=True)
@@ -89,11 +85,10 @@ class Models:
         target = target_of(named, None, self._store)
         if isinstance(target, Running):
             found = self._store.deployment(target.name)
-            # So the front knows who asks. To somebody else's server the word is not told.
-            channel = ServingChannel(found.address, headers=((OBSERVER_HEADER, self._shadow.token),))
-            name, identity = found.name, self._identity_of(found.name)
+            channel = channel_to(found, self._shadow.token)
+            name, identity = found.name, lambda: identity_of(self._store.deployment(found.name))
         elif isinstance(target, Remote):
-            channel = ServingChannel(target.address)
+            channel = ServingChannel(target.address)  # the word is not told to somebody else's server
             name, identity = target.name, lambda: remote_identity(target)
         else:
             raise ShadowError(f"{printable(named)} is neither a deployment nor HOST:PORT/MODEL.")
@@ -102,19 +97,6 @@ class Models:
         except BaseException:
             channel.close()
             raise
-
-    def _identity_of(self, name: str) -> Callable[[], Identity]:
-        """By what is served: a deployment that was begun anew with the same model is still the same."""
-
-        def identity() -> Identity:
-            found = self._store.deployment(name)
-            libraries = [str(library) for library in found.op_libraries]
-            parts = [found.sunset.digest, found.bundle, libraries, found.signatures, found.tags]
-            state = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
-            told = f"the deployment {name}, which serves {printable(str(found.model))} with {found.bundle}"
-            return Identity(told, found.sunset.digest, state)
-
-        return identity
 
     def _check_stateless(self) -> None:
         for word, side in (("legacy", self.legacy), ("candidate", self.candidate)):

@@ -19,7 +19,7 @@ from stopgap.errors import ComparisonError, PredictionError
 from stopgap.observer.models import Models
 from stopgap.observer.tap import Shown
 
-__all__ = ["CANDIDATE_DOWN", "LEGACY_DOWN", "NO_SIGNATURE", "UNREADABLE", "Dropped", "pair_of"]
+__all__ = ["CANDIDATE_DOWN", "LEGACY_DOWN", "NO_SIGNATURE", "UNREADABLE", "Dropped", "pair_of", "request_in"]
 
 CANDIDATE_DOWN, LEGACY_DOWN = "the candidate was down", "the legacy model was down"
 UNREADABLE, NO_SIGNATURE = "unreadable", "named tensors of the graph"
@@ -60,16 +60,28 @@ def asked_of_candidate(case: Case, models: Models, deadline_s: float) -> Answer:
 
 
 def case_of(shown: Shown) -> Case:
+    request = request_in(shown)
+    try:
+        inputs: Mapping[str, object] = to_arrays(request.inputs)
+    except PredictionError as error:
+        raise Dropped(UNREADABLE) from error
+    return Case(shown.number, inputs, request.model_spec.signature_name or DEFAULT_SIGNATURE)  # type: ignore[arg-type]  # arrays by name
+
+
+def request_in(shown: Shown) -> PredictRequest:
+    """As it was sent, weighed before it is unfolded.
+
+    Raises:
+        Dropped: It is none, or asks for tensors of the graph, of which nobody knows what they change.
+    """
     content = shown.content
     most = MOST_UNFOLDED_BYTES + MOST_UNFOLDED_FOR_A_BYTE * len(content)
     if unfolded_bytes(PredictRequest, content, most) > most:
         raise Dropped(UNREADABLE)
     try:
         request = PredictRequest.FromString(content)
-        inputs: Mapping[str, object] = to_arrays(request.inputs)
-    except (DecodeError, PredictionError) as error:
+    except DecodeError as error:
         raise Dropped(UNREADABLE) from error
-    signature = request.model_spec.signature_name or DEFAULT_SIGNATURE
-    if signature == TENSORS:
+    if request.model_spec.signature_name == TENSORS:
         raise Dropped(NO_SIGNATURE)
-    return Case(shown.number, inputs, signature)  # type: ignore[arg-type]  # arrays by name
+    return request

@@ -1,12 +1,13 @@
-"""The Unix socket on which Envoy shows requests: each is answered at once, and nothing but its bytes is looked at.
+"""The Unix socket on which Envoy shows requests: each is answered at once, and only its bytes and its id are looked at.
 
-What came with a request, a caller's credentials say, ends here: it is neither kept nor handed on.
+What else came with a request, a caller's credentials say, ends here: it is neither kept nor handed on.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,22 +19,33 @@ __all__ = ["receiving"]
 
 THREADS = 2
 END_S = 0.5
+REQUEST_ID = "x-request-id"
+# A caller may have chosen it: what a log or a page could take for something else is none.
+ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/+=@-]{0,127}")
+
+Offer = Callable[[bytes, str], None]
 
 
 class Receiver(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # a generic to its stubs alone
-    def __init__(self, offer: Callable[[bytes], None]) -> None:
+    def __init__(self, offer: Offer) -> None:
         self._offer = offer
 
     def service(self, _details: grpc.HandlerCallDetails) -> Any:
         return grpc.unary_unary_rpc_method_handler(self._shown)
 
-    def _shown(self, content: bytes, _context: grpc.ServicerContext) -> bytes:
-        self._offer(content)
+    def _shown(self, content: bytes, context: grpc.ServicerContext) -> bytes:
+        self._offer(content, id_in(context.invocation_metadata()))
         return b""
 
 
+def id_in(metadata: Sequence[tuple[str, str | bytes]]) -> str:
+    """The request's own; empty where it has none that can be one."""
+    found = [value for key, value in metadata if key == REQUEST_ID]
+    return found[0] if found and isinstance(found[0], str) and ID.fullmatch(found[0]) else ""
+
+
 @contextmanager
-def receiving(path: Path, offer: Callable[[bytes], None]) -> Iterator[None]:
+def receiving(path: Path, offer: Offer) -> Iterator[None]:
     """Within the block the socket is there; Envoy's user may connect to it, whom the folder alone lets in.
 
     Raises:

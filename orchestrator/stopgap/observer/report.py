@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from typing import Any, Optional
 
 from stopgap import shadows
-from stopgap.errors import FrontError, ShadowError, StopgapError
-from stopgap.front.admin import Admin
-from stopgap.front.mirrored import mirrored
-from stopgap.observer.counting import BEGUN, Totals, advanced, totals_in, warnings
+from stopgap.errors import ShadowError
+from stopgap.observer.accounts import totals_now
+from stopgap.observer.counting import Totals, warnings
 from stopgap.observer.results import Experiment, Results
 from stopgap.shadows import RESULTS, Shadow, folder_of, is_observed
 from stopgap.store import Store
@@ -52,25 +51,13 @@ class Report:
 
     def as_json(self) -> dict[str, Any]:
         """For scripts; the result's own fields are those of `stopgap compare --json`."""
-        totals = self.totals
         return {
             **self.result,
             "outcome": self.outcome,
             "shadow": None if self.shadow is None else as_object(self.shadow),
             "observer": self.observed,
             "experiment": None if self.experiment is None else about(self.experiment),
-            "counts": {
-                "predictions": totals.predictions,
-                "expected": round(totals.expected, 1),
-                "mirrored": totals.sent,
-                "undelivered": totals.undelivered,
-                "seen": totals.seen,
-                "joined": totals.joined,
-                "waiting": totals.waiting,
-                "dropped": dict(totals.dropped),
-                "unaccounted": totals.unaccounted,
-                "not_mirrored": totals.not_mirrored,
-            },
+            "counts": self.totals.as_json(),
             "warnings": list(self.warnings),
         }
 
@@ -87,10 +74,7 @@ def report(name: str, store: Store) -> Report:
             f"There is no shadow of {name}.", f"Begin one: stopgap shadow {name} --candidate CANDIDATE --mode retrained"
         )
     observed = shadow is not None and is_observed(name, store)
-    counts = dict(experiment.counts) if experiment else {}
-    if shadow is not None and counts.get(BEGUN) == shadow.begun_s:
-        counts = counted_since(counts, shadow, store)
-    totals = totals_in(counts)
+    totals = totals_now(experiment.counts if experiment else {}, shadow, store)
     told = [] if shadow is None else warnings(totals, shadow.per_million)
     if shadow is not None and not observed:
         told.insert(
@@ -107,16 +91,6 @@ def newest(name: str, store: Store) -> Experiment | None:
         return None
     with closing(Results(file, make=False)) as results:
         return results.newest()
-
-
-def counted_since(counts: dict[str, int], shadow: Shadow, store: Store) -> dict[str, int]:
-    """The observer looks at the front's counters every few seconds; a dead one does not."""
-    try:
-        legacy = store.deployment(shadow.name)
-        read = mirrored(Admin(store.front_folder(legacy.front.grpc_port) / "admin"), shadow.name)
-    except (FrontError, StopgapError):
-        return counts
-    return {**counts, **advanced(counts, read, shadow.per_million)}
 
 
 def as_object(shadow: Shadow) -> dict[str, Any]:

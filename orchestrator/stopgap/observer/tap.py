@@ -14,16 +14,18 @@ QUEUE_FULL, TOO_LARGE, WAITED = "the queue was full", "too large", "waited too l
 
 @dataclass(frozen=True)
 class Shown:
-    """A request as it came, without anything that came with it.
+    """A request as it came, without anything that came with it but its own id.
 
     Attributes:
         number: In the order in which they came.
         at_s: By `time.monotonic()`.
+        id: Empty where it came without one.
     """
 
     number: int
     content: bytes
     at_s: float
+    id: str = ""
 
 
 class Tap:
@@ -47,7 +49,7 @@ class Tap:
         self._changed = threading.Condition()
         self._closed = False
 
-    def offer(self, content: bytes) -> None:
+    def offer(self, content: bytes, request_id: str = "") -> None:
         """Takes it, or drops it; never waits for whoever asks."""
         with self._changed:
             self._seen += 1
@@ -56,7 +58,7 @@ class Tap:
             elif len(self._waiting) >= self._most or self._bytes + len(content) > self._most_bytes or self._closed:
                 self._dropped[QUEUE_FULL] += 1
             else:
-                self._waiting.append(Shown(self._number, content, time.monotonic()))
+                self._waiting.append(Shown(self._number, content, time.monotonic(), request_id))
                 self._number += 1
                 self._bytes += len(content)
                 self._changed.notify()

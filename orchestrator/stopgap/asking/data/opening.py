@@ -6,6 +6,7 @@ import hashlib
 from functools import partial
 from pathlib import Path
 
+from stopgap.asking.data.journals import journal_data
 from stopgap.asking.data.json_lines import json_cases
 from stopgap.asking.data.npz import npz_cases, npz_count
 from stopgap.asking.data.prediction_logs import logged_cases
@@ -27,7 +28,7 @@ HEAD_BYTES = 64
 
 
 def open_data(file: Path, reading: Reading, format_: str = "", progress: Progress = silent) -> Data:
-    """The data in a file. It is read once from end to end, for its digest.
+    """The data in a file, or in a recording's folder. It is read once from end to end, for its digest.
 
     Args:
         file: Where it lies.
@@ -40,6 +41,8 @@ def open_data(file: Path, reading: Reading, format_: str = "", progress: Progres
     """
     if format_ and format_ not in FORMATS:
         raise DataError(f"There is no format {format_!r}.", f"The formats are: {', '.join(FORMATS)}.")
+    if file.is_dir() and format_ in ("", LOGS):
+        return journal_data(file, reading, LOGS)
     found = format_ or format_of(file)
     try:
         digest, lines = json_digest(file) if found == JSON else (file_digest(file, progress), None)

@@ -64,7 +64,7 @@ class Reading:
 
 @dataclass(frozen=True)
 class Data:
-    """A file to ask with.
+    """A file to ask with, or a recording's folder.
 
     Attributes:
         file: Where it lies.
@@ -73,6 +73,7 @@ class Data:
         reading: How it is read.
         count: How many cases there are; None where it would take long to know.
         cases: Gives them from the first on, each time it is called; raises DataError with the place of what is wrong.
+        redacted: What was taken out before it was written down, in a sentence; empty where nothing was.
     """
 
     file: Path
@@ -81,6 +82,7 @@ class Data:
     reading: Reading
     count: Optional[int]  # noqa: UP045
     cases: Callable[[], Iterator[Case]] = field(repr=False)
+    redacted: str = ""
 
 
 def case_of(

@@ -1,0 +1,203 @@
+"""A recording's parts, each by itself: what is wanted, what is taken out, what is counted, and the folder as data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import grpc
+import numpy as np
+import pytest
+from stopgap.asking.data.opening import open_data
+from stopgap.asking.data.reading import Reading
+from stopgap.client.signatures import Signature, TensorSpec
+from stopgap.client.tensors import to_proto
+from stopgap.errors import DataError, JournalError, RecordingError
+from stopgap.front.mirrored import Mirrored
+from stopgap.journal.reading import Journal
+from stopgap.journal.recorder import Bounds, Exchange, Recorder, Reply
+from stopgap.journal.redaction import Rule, rule_in
+from stopgap.journal.segments import Folder, Held
+from stopgap.observer.counting import RECORDED, advanced, totals_in, warnings
+from stopgap.observer.receiver import id_in, receiving
+from stopgap.observer.recording import check_rules
+from stopgap.observer.room import has_room
+from stopgap.recording import check_place, differs_in_sample_alone
+from stopgap.recordings import RECORDINGS, Recording, default_folder
+from stopgap.shadows import SHADOWS, Shadow
+from stopgap.store import Store
+from stopgap_protos.serving_pb2 import PredictRequest, PredictResponse
+
+WANTED = Recording("ranker", 100_000, "word", out="/somewhere", redact=("hash:user",), keep_days=2)
+SPECS = {name: TensorSpec(name, None, None) for name in ("image", "user", "probs")}
+SIGNATURE = Signature("serve", "", {name: SPECS[name] for name in ("image", "user")}, {"probs": SPECS["probs"]})
+
+
+def exchange(number: int, **inputs: Any) -> Exchange:
+    request, response = PredictRequest(), PredictResponse()
+    request.model_spec.name = "ranker"
+    for name, value in {"x": np.full(3, number, np.float32), **inputs}.items():
+        request.inputs[name].CopyFrom(to_proto(value))
+    response.outputs["y"].CopyFrom(to_proto(np.array(number, np.float32)))
+    return Exchange(str(number), request, 1000.0 + number, Reply(response, latency_s=0.001))
+
+
+def test_what_is_wanted_is_remembered_beside_a_shadow_of_the_same_model(tmp_path: Path) -> None:
+    store = Store(tmp_path / "state")
+    RECORDINGS.put(WANTED, store)
+    SHADOWS.put(Shadow("ranker", 1, "other", candidate="it"), store)
+    assert RECORDINGS.all(store) == (WANTED,)
+    assert RECORDINGS.folder_of("ranker", store) != SHADOWS.folder_of("ranker", store)
+    assert not default_folder("ranker", store).is_relative_to(RECORDINGS.folder_of("ranker", store))
+    RECORDINGS.remove("ranker", store)
+    assert (RECORDINGS.names(store), SHADOWS.names(store)) == ((), ("ranker",))
+
+
+def test_a_damaged_one_is_told_with_the_way_out(tmp_path: Path) -> None:
+    store = Store(tmp_path / "state")
+    RECORDINGS.put(WANTED, store)
+    (RECORDINGS.folder_of("ranker", store) / "recording.json").write_text('{"name": "ranker"}')
+    with pytest.raises(RecordingError, match="damaged") as raised:
+        RECORDINGS.find("ranker", store)
+    assert raised.value.remedy == "End the recording: stopgap record ranker --stop"
+    assert RECORDINGS.all(store) == ()
+
+
+def test_its_bounds_and_rules_are_the_journals() -> None:
+    assert WANTED.bounds == Bounds(64 << 20, 1024 << 20, 2 * 86400.0)
+    assert WANTED.rules == (Rule("hash", "user"),)
+    with pytest.raises(JournalError, match="holds no two segments"):
+        _ = replace(WANTED, quota_mib=100).bounds
+
+
+def test_only_another_sample_goes_on_without_a_new_recorder() -> None:
+    assert differs_in_sample_alone(WANTED, replace(WANTED, per_million=5, token="", ready=True, begun_s=7))
+    assert not differs_in_sample_alone(WANTED, replace(WANTED, redact=()))
+    assert not differs_in_sample_alone(WANTED, replace(WANTED, out="/elsewhere"))
+
+
+@pytest.mark.parametrize("text", ["hash:user", "drop:examples/user", "zero:/user"])
+def test_a_rule_is_read_as_it_is_written(text: str) -> None:
+    assert str(rule_in(text)) == text
+
+
+@pytest.mark.parametrize("text", ["", "user", "hash", "hash:", "keep:user", ":user", "hash:/"])
+def test_what_is_no_rule_is_refused(text: str) -> None:
+    with pytest.raises(JournalError):
+        rule_in(text)
+
+
+def test_a_rule_that_names_nothing_of_the_model_is_refused_and_says_what_there_is() -> None:
+    check_rules([Rule("hash", "user"), Rule("zero", "probs"), Rule("drop", "", "card")], [SIGNATURE])
+    with pytest.raises(RecordingError, match="hash:usr names neither") as raised:
+        check_rules([Rule("hash", "usr")], [SIGNATURE])
+    assert raised.value.remedy == "It has: image, probs, user"
+
+
+def test_only_an_empty_folder_or_a_journal_is_recorded_into(tmp_path: Path) -> None:
+    home, empty, journal = tmp_path / "home", tmp_path / "empty", tmp_path / "journal"
+    empty.mkdir()
+    home.mkdir(mode=0o755)
+    (home / "letter.txt").touch()
+    Recorder(journal).close()
+    for folder in (empty, journal, tmp_path / "missing"):
+        check_place(folder)
+    for place in (home, home / "letter.txt"):
+        with pytest.raises(RecordingError, match="something else"):
+            check_place(place)
+    assert home.stat().st_mode & 0o777 == 0o755
+
+
+@contextmanager
+def shown(folder: Path) -> Iterator[tuple[Any, list[tuple[bytes, str]]]]:
+    seen: list[tuple[bytes, str]] = []
+    with (
+        receiving(folder / "ranker.sock", lambda *offered: seen.append(offered)),
+        grpc.insecure_channel(f"unix:{folder}/ranker.sock") as channel,
+    ):
+        call: Any = channel.unary_unary  # its stubs ask for what may be left out
+        yield call("/any/method"), seen
+
+
+def test_of_what_comes_with_a_request_its_id_alone_goes_on(tmp_path: Path) -> None:
+    with shown(tmp_path) as (call, seen):
+        call(b"one", timeout=10, metadata=(("authorization", "Bearer of-a-user"), ("x-request-id", "a-1")))
+        call(b"two", timeout=10)
+    assert seen == [(b"one", "a-1"), (b"two", "")]
+
+
+@pytest.mark.parametrize("hostile", ["", "a b", "-rf", "a\nb", "x" * 129, "<script>", '"', b"\x80binary", "ü"])
+def test_an_id_that_is_something_else_is_none(hostile: str | bytes) -> None:
+    assert id_in([("x-request-id", hostile)]) == ""
+    assert id_in([("x-request-id", "4f9e7c1a-0b7e-4b6e-8d0c-1f2a3b4c5d6e"), ("other", hostile)]).startswith("4f9e")
+
+
+def test_a_folder_says_how_much_it_has_and_has_had(tmp_path: Path) -> None:
+    with Recorder(tmp_path, Bounds(segment_bytes=2000, most_bytes=8000)) as recorder:
+        for number in range(100):
+            recorder.record(exchange(number))
+        held = recorder.held()
+    assert held.ever == 100
+    assert 0 < held.records < 100
+    assert held.bytes <= 8000
+    assert Folder(tmp_path / "none").held() == Held(0, 0, 0)
+
+
+def test_what_a_person_has_to_know_of_a_recording_is_told_in_its_words() -> None:
+    counts = {"seen": 400, "joined": 390, "dropped: too large": 10}
+    counts.update(advanced({}, Mirrored(4000, 400, 400), 100_000))
+    assert warnings(totals_in(counts), 100_000, RECORDED) == ["10 of 400 sampled requests were DROPPED: 10 too large."]
+    assert "nothing was recorded" in warnings(totals_in({}), 100_000, RECORDED)[0]
+
+
+def test_there_is_room_here_and_a_folder_that_is_gone_is_no_room(tmp_path: Path) -> None:
+    assert has_room(tmp_path)
+    with pytest.raises(FileNotFoundError):
+        has_room(tmp_path / "gone")
+
+
+def test_a_folder_is_data_and_what_is_recorded_meanwhile_is_left_out(tmp_path: Path) -> None:
+    with Recorder(tmp_path) as recorder:
+        for number in range(5):
+            recorder.record(exchange(number))
+        data = open_data(tmp_path, Reading())
+        recorder.record(exchange(5))
+        assert (data.format, data.count, data.redacted) == ("logs", 5, "")
+        assert [float(case.inputs["x"][0]) for case in data.cases()] == [0, 1, 2, 3, 4]
+        assert [case.number for case in data.cases()] == [0, 1, 2, 3, 4]
+        more = open_data(tmp_path, Reading())
+    assert (more.count, more.digest == data.digest) == (6, False)
+    assert open_data(tmp_path, Reading(), "logs").digest == more.digest
+
+
+def test_a_folder_whose_oldest_requests_go_while_it_is_read_is_told_so(tmp_path: Path) -> None:
+    bounds = Bounds(segment_bytes=2000, most_bytes=8000)
+    with Recorder(tmp_path, bounds) as recorder:
+        for number in range(20):
+            recorder.record(exchange(number))
+        data = open_data(tmp_path, Reading())
+        for number in range(20, 60):
+            recorder.record(exchange(number))
+    with pytest.raises(DataError, match="has changed while it was read"):
+        list(data.cases())
+
+
+def test_an_empty_folder_and_one_in_another_format_are_no_data(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="holds no recorded request"):
+        open_data(tmp_path, Reading())
+    with pytest.raises(DataError, match="Is a directory"):
+        open_data(tmp_path, Reading(), "npz")
+
+
+def test_what_was_redacted_is_said(tmp_path: Path) -> None:
+    secret = b"a-users-own-word"
+    with Recorder(tmp_path, rules=[Rule("hash", "user")]) as recorder:
+        recorder.record(exchange(1, user=np.array([secret], object)))
+        recorder.record(exchange(2))
+    assert secret not in b"".join(file.read_bytes() for file in tmp_path.iterdir())
+    said = Journal(tmp_path).redacted()
+    assert said.startswith("Of 2 recorded requests 1 are not what users sent, or were answered: redacted by hash:user.")
+    assert open_data(tmp_path, Reading()).redacted == said
