@@ -85,7 +85,8 @@ class Writing:
         self._turn = threading.Lock()
         self._written, self._written_counted = 0, 0
         self._had_before = journal.held().ever
-        self._has_room = True
+        self._refusal = ""
+        self._told = ""
 
     def take_up(self, signatures: Iterable[Signature]) -> None:
         """The counts of this model and these rules that were begun before, or new ones."""
@@ -138,14 +139,14 @@ class Writing:
             tap.drop(str(reason))
         except JournalError as error:
             tap.drop(NOT_WRITTEN)
-            log.warning("a request could not be written: %s", error.problem)
+            self._tell(error.problem)
         else:
             with self._turn:
                 self._written += 1
 
     def _asked(self, shown: Shown) -> Exchange:
-        if not self._has_room:
-            raise Dropped(NO_ROOM)
+        if self._refusal:
+            raise Dropped(self._refusal)
         request = request_in(shown)
         if self._recording.redact and not self._inputs.issuperset(request.inputs):
             raise Dropped(NOT_ITS_INPUTS)
@@ -174,9 +175,25 @@ class Writing:
             accounts.follow_sample()
             accounts.look()
         self._journal.sampling_rate = accounts.per_million / 1e6
+        self._refusal = self._why_not()
         try:
-            self._has_room = has_room(self._recording.folder)
             self._journal.tidy()
             self._results.write(self._experiment.id, Batch(counts=accounts.counts))
         except (OSError, JournalError, ShadowError) as error:
-            log.warning("what was recorded could not be looked after: %s", error)
+            self._tell(str(error))
+
+    def _why_not(self) -> str:
+        """The reason for which all that comes in the next second is dropped; empty where there is none."""
+        try:
+            if not self._journal.is_there():
+                return NOT_WRITTEN
+            return "" if has_room(self._recording.folder) else NO_ROOM
+        except OSError as error:
+            self._tell(str(error))
+            return NOT_WRITTEN
+
+    def _tell(self, text: str) -> None:
+        """Once: a disk that is full is so for every request."""
+        if text != self._told:
+            log.warning("%s", text)
+        self._told = text
