@@ -19,7 +19,7 @@ from stopgap.errors import JournalError, PredictionError, RecordingError, Shadow
 from stopgap.journal.recorder import Exchange, Recorder, Reply
 from stopgap.journal.redaction import Rule
 from stopgap.observer.accounts import Accounts
-from stopgap.observer.counting import JOINED
+from stopgap.observer.counting import BEGUN, JOINED
 from stopgap.observer.questions import LEGACY_DOWN, Dropped, request_in
 from stopgap.observer.results import Batch, Experiment, Results
 from stopgap.observer.room import has_room
@@ -50,7 +50,8 @@ def observe(name: str, store: Store, listens: Callable[[], None], ends: threadin
         channel = opened.enter_context(channel_to(store.deployment(name), recording.token))
         signatures = RemoteModel(channel, name).signatures(OPEN_TIMEOUT_S).values()
         check_rules(recording.rules, signatures)
-        journal = opened.enter_context(Recorder(recording.folder, recording.bounds, recording.rules))
+        share = recording.per_million / 1e6
+        journal = opened.enter_context(Recorder(recording.folder, recording.bounds, recording.rules, share))
         results = opened.enter_context(Results(RECORDINGS.folder_of(name, store) / RESULTS))
         writing = Writing(recording, store, channel, journal, results)
         writing.take_up(signatures)
@@ -102,8 +103,9 @@ class Writing:
             return
         self._experiment = last
         self._accounts.take_up(last.counts)
-        # The folder knows better than who was killed before he had written down how much there is in it.
-        self._accounts.add({JOINED: max(0, self._had_before - last.counts.get(EVER, self._had_before))})
+        if last.counts.get(BEGUN) == self._recording.begun_s:
+            # The folder knows better than who was killed before he had written down how much there is in it.
+            self._accounts.add({JOINED: max(0, self._had_before - last.counts.get(EVER, self._had_before))})
         self._accounts.count_lost()
 
     def new_tap(self) -> Tap:
@@ -137,9 +139,9 @@ class Writing:
             self._journal.record(exchange)
         except Dropped as reason:
             tap.drop(str(reason))
-        except JournalError as error:
+        except (JournalError, OSError) as error:
             tap.drop(NOT_WRITTEN)
-            self._tell(error.problem)
+            self._tell(str(error))
         else:
             with self._turn:
                 self._written += 1
