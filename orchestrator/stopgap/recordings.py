@@ -38,7 +38,13 @@ class Recording(Wanted):
     keep_days: Optional[float] = None  # noqa: UP045 - dataclasses are looked into at run time, by Python 3.9 too
 
     def __post_init__(self) -> None:
+        """
+        Raises:
+            ValueError: It cannot be; so a damaged file is noticed.
+        """
         object.__setattr__(self, "redact", tuple(self.redact))  # JSON has made a list of it
+        if not self.out:
+            raise ValueError("a recording without a folder")
 
     @property
     def folder(self) -> Path:

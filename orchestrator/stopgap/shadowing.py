@@ -169,7 +169,7 @@ def serve_candidate(wanted: WantedShadow, name: str, legacy: Deployment, means: 
 
 def stage_begins(shadow: Shadow, legacy: Deployment, store: Store) -> None:
     """A hand-over that nobody has begun is in the stage `shadow` from now on; of an address nobody knows the model."""
-    candidate = store.find(shadow.candidate)
+    candidate = next((each for each in store.deployments() if each.name == shadow.candidate), None)
     if candidate is None:
         return
     with store.locked_front(legacy.front.grpc_port):

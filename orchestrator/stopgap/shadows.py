@@ -48,6 +48,14 @@ class Shadow(Wanted):
     rows: int = 100_000
     rows_mib: int = 256
 
+    def __post_init__(self) -> None:
+        """
+        Raises:
+            ValueError: It cannot be; so a damaged file is noticed.
+        """
+        if not self.candidate:
+            raise ValueError("a shadow without a candidate")
+
     @property
     def asks(self) -> tuple[str, ...]:
         """See `Wanted`."""

@@ -146,6 +146,16 @@ def test_a_folder_says_how_much_it_has_and_has_had(tmp_path: Path) -> None:
     assert Folder(tmp_path / "none").held() == Held(0, 0, 0)
 
 
+def test_a_journal_that_is_taken_away_under_its_recorder_is_noticed(tmp_path: Path) -> None:
+    with Recorder(tmp_path / "j") as recorder:
+        recorder.record(exchange(0))
+        assert recorder.is_there()
+        for file in (tmp_path / "j").iterdir():
+            file.unlink()
+        assert not recorder.is_there()
+    assert not recorder.is_there()
+
+
 def test_what_a_person_has_to_know_of_a_recording_is_told_in_its_words() -> None:
     counts = {"seen": 400, "joined": 390, "dropped: too large": 10}
     counts.update(advanced({}, Mirrored(4000, 400, 400), 100_000))

@@ -7,8 +7,7 @@ from datetime import date
 
 import click
 
-from stopgap.errors import DeploymentError, JournalError
-from stopgap.journal.redaction import rule_in
+from stopgap.errors import DeploymentError
 from stopgap.settings import LONGEST_TIMEOUT_S, check_name, check_tag
 from stopgap.stages import Key, parse_key, parse_share
 from stopgap.sunset import LONGEST_REASON, parse_sunset, utc_today
@@ -20,7 +19,6 @@ __all__ = [
     "duration",
     "is_typed",
     "reason",
-    "redaction",
     "sample",
     "share",
     "sunset",
@@ -90,14 +88,6 @@ def sample(_context: click.Context, _parameter: click.Parameter, text: str) -> i
     if not 1e-6 <= value <= 1:
         raise click.BadParameter(f"{text} cannot be a sample: choose above 0 and up to 100%.")
     return round(value * 1e6)
-
-
-def redaction(_context: click.Context, _parameter: click.Parameter, texts: tuple[str, ...]) -> tuple[str, ...]:
-    """Rules such as `hash:user`, as they say themselves."""
-    try:
-        return tuple(str(rule_in(text)) for text in texts)
-    except JournalError as error:
-        raise click.BadParameter(str(error)) from error
 
 
 def caller_key(_context: click.Context, _parameter: click.Parameter, text: str | None) -> Key | None:

@@ -9,10 +9,11 @@ from typing import Any
 import click
 
 from stopgap import recording
-from stopgap.cli.arguments import deployment_name, is_typed, redaction, sample, timeout
+from stopgap.cli.arguments import deployment_name, is_typed, sample, timeout
 from stopgap.cli.output import print_json, reporter
 from stopgap.engines.choice import Engines
-from stopgap.errors import RecordingError
+from stopgap.errors import JournalError, RecordingError
+from stopgap.journal.redaction import rule_in
 from stopgap.observer.recorded import Recorded, recorded
 from stopgap.printable import printable
 from stopgap.recordings import RECORDINGS, Recording, default_folder
@@ -34,6 +35,14 @@ HOW = (
     "deadline_s",
 )
 MIB = 1 << 20
+
+
+def redaction(_context: click.Context, _parameter: click.Parameter, texts: tuple[str, ...]) -> tuple[str, ...]:
+    """Rules such as `hash:user`, as they say themselves."""
+    try:
+        return tuple(str(rule_in(text)) for text in texts)
+    except JournalError as error:
+        raise click.BadParameter(str(error)) from error
 
 
 @click.command()

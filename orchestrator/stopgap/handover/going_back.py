@@ -26,7 +26,7 @@ def roll_back(name: str, reason: str, engines: Engines, store: Store) -> Change:
         )
     legacy = store.deployment(name)
     with locked(store, name):
-        if record_of(legacy, store).stage is Stage.LEGACY:
+        if record_of(legacy, store).stage in (Stage.LEGACY, Stage.SHADOW):
             raise DeploymentError(f"{name} is answered by itself: there is nothing to go back from.")
         check_healthy(legacy, store, least=1)
         return change(legacy, engines, store, lambda record: sent_back(record, reason))

@@ -196,6 +196,11 @@ class Recorder:
         """What the journal has, and has had."""
         return self._folder.held()
 
+    def is_there(self) -> bool:
+        """Whether what is written can be found: not, once somebody has taken the files away under our hands."""
+        with self._turn:
+            return self._lock >= 0 and os.fstat(self._lock).st_nlink > 0
+
     def close(self) -> None:
         """Once or more often."""
         with self._turn:

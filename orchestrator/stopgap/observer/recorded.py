@@ -86,11 +86,13 @@ def troubles(recording: Recording, records: bool) -> list[str]:
             f"NOBODY RECORDS: the recorder of {recording.name} has died. Users notice nothing, and nothing is "
             f"recorded. Bring it back: stopgap resume {recording.name}"
         )
-    try:
-        if not has_room(recording.folder):
-            found.append(f"THE DISK IS NEARLY FULL: nothing is recorded into {recording.out} until there is room.")
-    except OSError as error:
-        found.append(f"{recording.out} cannot be looked into: {error.strerror}.")
+    if not Folder(recording.folder).is_one():
+        found.append(
+            f"{recording.out} IS GONE: nothing is recorded. Begin anew: stopgap record {recording.name} --stop; "
+            f"stopgap record {recording.name}"
+        )
+    elif not has_room(recording.folder):
+        found.append(f"THE DISK IS NEARLY FULL: nothing is recorded into {recording.out} until there is room.")
     return found
 
 

@@ -19,7 +19,7 @@ from stopgap.errors import JournalError, PredictionError, RecordingError, Shadow
 from stopgap.journal.recorder import Exchange, Recorder, Reply
 from stopgap.journal.redaction import Rule
 from stopgap.observer.accounts import Accounts
-from stopgap.observer.counting import JOINED
+from stopgap.observer.counting import BEGUN, JOINED
 from stopgap.observer.questions import LEGACY_DOWN, Dropped, request_in
 from stopgap.observer.results import Batch, Experiment, Results
 from stopgap.observer.room import has_room
@@ -50,7 +50,8 @@ def observe(name: str, store: Store, listens: Callable[[], None], ends: threadin
         channel = opened.enter_context(channel_to(store.deployment(name), recording.token))
         signatures = RemoteModel(channel, name).signatures(OPEN_TIMEOUT_S).values()
         check_rules(recording.rules, signatures)
-        journal = opened.enter_context(Recorder(recording.folder, recording.bounds, recording.rules))
+        share = recording.per_million / 1e6
+        journal = opened.enter_context(Recorder(recording.folder, recording.bounds, recording.rules, share))
         results = opened.enter_context(Results(RECORDINGS.folder_of(name, store) / RESULTS))
         writing = Writing(recording, store, channel, journal, results)
         writing.take_up(signatures)
@@ -85,7 +86,8 @@ class Writing:
         self._turn = threading.Lock()
         self._written, self._written_counted = 0, 0
         self._had_before = journal.held().ever
-        self._has_room = True
+        self._refusal = ""
+        self._told = ""
 
     def take_up(self, signatures: Iterable[Signature]) -> None:
         """The counts of this model and these rules that were begun before, or new ones."""
@@ -101,8 +103,9 @@ class Writing:
             return
         self._experiment = last
         self._accounts.take_up(last.counts)
-        # The folder knows better than who was killed before he had written down how much there is in it.
-        self._accounts.add({JOINED: max(0, self._had_before - last.counts.get(EVER, self._had_before))})
+        if last.counts.get(BEGUN) == self._recording.begun_s:
+            # The folder knows better than who was killed before he had written down how much there is in it.
+            self._accounts.add({JOINED: max(0, self._had_before - last.counts.get(EVER, self._had_before))})
         self._accounts.count_lost()
 
     def new_tap(self) -> Tap:
@@ -136,16 +139,16 @@ class Writing:
             self._journal.record(exchange)
         except Dropped as reason:
             tap.drop(str(reason))
-        except JournalError as error:
+        except (JournalError, OSError) as error:
             tap.drop(NOT_WRITTEN)
-            log.warning("a request could not be written: %s", error.problem)
+            self._tell(str(error))
         else:
             with self._turn:
                 self._written += 1
 
     def _asked(self, shown: Shown) -> Exchange:
-        if not self._has_room:
-            raise Dropped(NO_ROOM)
+        if self._refusal:
+            raise Dropped(self._refusal)
         request = request_in(shown)
         if self._recording.redact and not self._inputs.issuperset(request.inputs):
             raise Dropped(NOT_ITS_INPUTS)
@@ -174,9 +177,25 @@ class Writing:
             accounts.follow_sample()
             accounts.look()
         self._journal.sampling_rate = accounts.per_million / 1e6
+        self._refusal = self._why_not()
         try:
-            self._has_room = has_room(self._recording.folder)
             self._journal.tidy()
             self._results.write(self._experiment.id, Batch(counts=accounts.counts))
         except (OSError, JournalError, ShadowError) as error:
-            log.warning("what was recorded could not be looked after: %s", error)
+            self._tell(str(error))
+
+    def _why_not(self) -> str:
+        """The reason for which all that comes in the next second is dropped; empty where there is none."""
+        try:
+            if not self._journal.is_there():
+                return NOT_WRITTEN
+            return "" if has_room(self._recording.folder) else NO_ROOM
+        except OSError as error:
+            self._tell(str(error))
+            return NOT_WRITTEN
+
+    def _tell(self, text: str) -> None:
+        """Once: a disk that is full is so for every request."""
+        if text != self._told:
+            log.warning("%s", text)
+        self._told = text
