@@ -260,7 +260,7 @@ def upstream_of(model: Deployment, wanted: Sequence[Wanted] = ()) -> Upstream:
         # A model that needs stopgap is a deprecated one: so, since it was first served by it.
         deprecated_at=model.sunset.first_served,
         sunset_at=last_moment(model.until),
-        mirrors=tuple(Mirror(each.kind, each.per_million) for each in asking if each.name == model.name and each.ready),
+        mirrors=tuple(Mirror(each.kind, each.mirrored) for each in asking if each.name == model.name),
         observers=tuple(each.token for each in asking),
         only_observed=any(shadow.served_for_it and shadow.candidate == model.name for shadow in shadows),
     )

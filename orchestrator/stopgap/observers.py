@@ -78,6 +78,11 @@ class Wanted:
     ready: bool = False
 
     @property
+    def mirrored(self) -> int:
+        """How many of a million the front is to mirror now: none before all of it stands, and none once it ends."""
+        return self.per_million if self.ready else 0
+
+    @property
     def asks(self) -> tuple[str, ...]:
         """The deployments that it asks."""
         return (self.name,)

@@ -17,10 +17,10 @@ from stopgap.front.admin import Admin
 from stopgap.front.arm_log import OBSERVER_HEADER as COMPARISON_HEADER
 from stopgap.front.mirrored import Mirrored, mirrored
 from stopgap.front.mirroring import OBSERVER_HEADER
-from stopgap.front.settings import Mirror
+from stopgap.front.settings import Mirror, Split, Takeover
 from stopgap.observer.receiver import id_in
 
-from tests.front_scene import RANKER, Front, Sandbox, eventually, front_folder, running_front
+from tests.front_scene import RANKER, Front, Sandbox, eventually, front_folder, running_front, upstream
 from tests.runtime.test_front_envoy import PREDICT, channel_to, message
 
 WORD = "a-word-that-nobody-guesses"
@@ -125,6 +125,32 @@ def test_two_observers_are_shown_the_same_requests_each_as_many_as_it_wants(fold
         assert 27 < len(shadow.sizes) < 93  # five deviations, as the next
         assert 85 < len(recorder.sizes) < 155
         assert set(shadow.sizes) < set(recorder.sizes)  # one draw for each request
+
+
+@pytest.mark.parametrize("split", [None, Split(5000, "x-user-id", "(.+)", "5eed")], ids=["promoted", "split"])
+def test_whoever_answers_to_the_name_its_observer_is_shown_the_same(folder: Path, split: Split | None) -> None:
+    next_one = upstream("ranker.next")
+    with listening(folder) as observer, Sandbox(folder / "sandboxes", next_one.name, 1), scene_in(folder) as scene:
+        scene.asked(3)
+        scene.front.route(
+            ALL, next_one, takeovers=[Takeover("ranker", next_one.name, legacy=True, version=1, split=split)]
+        )
+        for number in range(40):
+            scene.asked(1, header="x-user-id", value=f"user-{number}")
+        scene.asked(2)  # tell no key
+        scene.asked(4, header=OBSERVER_HEADER, value=WORD)
+        eventually(lambda: scene.counted() == Mirrored(predictions=45, sent=45, delivered=45))
+        assert len(observer.sizes) == 45
+
+
+def test_what_a_comparison_asks_of_a_name_that_is_taken_over_is_not_mirrored(folder: Path) -> None:
+    next_one = upstream("ranker.next")
+    with listening(folder) as observer, Sandbox(folder / "sandboxes", next_one.name, 1), scene_in(folder) as scene:
+        scene.front.route(ALL, next_one, takeovers=[Takeover("ranker", next_one.name, legacy=True, version=1)])
+        scene.asked(5, header=COMPARISON_HEADER, value="compare")
+        scene.asked(2)
+        eventually(lambda: scene.counted() == Mirrored(predictions=2, sent=2, delivered=2))
+        assert len(observer.sizes) == 2
 
 
 def test_a_sample_is_changed_while_envoy_runs(folder: Path) -> None:

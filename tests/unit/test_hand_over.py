@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,8 @@ from stopgap.client.dtypes import dtype_of
 from stopgap.client.signatures import Signature, TensorSpec
 from stopgap.errors import DataError, DeploymentError
 from stopgap.front.traffic import Answered, Durations, Traffic
+from stopgap.handover.agreeing import Agreeing
+from stopgap.handover.alarm import Alarm
 from stopgap.handover.evidence import check_evidence, read_evidence
 from stopgap.handover.fitness import check_pair, differing
 from stopgap.handover.guard import Guard, baseline_of
@@ -154,7 +156,7 @@ def counted(answered: int, failed: int = 0, slow: int = 0, bound: float = 0.001)
 
 
 def test_a_guard_lets_a_candidate_be_that_is_as_good() -> None:
-    guard = Guard(baseline_of(counted(1000, failed=10, slow=5)), counted(50, failed=50))
+    guard = Guard(baseline_of(counted(1000, failed=10, slow=5)), counted(50, failed=50), Agreeing(dict))
     for number in range(1, 40):
         seen = guard.look(counted(50 + 100 * number, failed=50 + number, slow=number // 2))
         assert seen.trouble == ""
@@ -165,16 +167,75 @@ def test_a_guard_tells_of_errors_within_a_few_requests_and_of_slowness() -> None
     baseline = baseline_of(counted(1000))
     assert (
         "5 of 5 requests failed, 100.0%; of the legacy model's 1000 it was 0.0%"
-        in Guard(baseline, Traffic()).look(counted(5, failed=5)).trouble
+        in Guard(baseline, Traffic(), Agreeing(dict)).look(counted(5, failed=5)).trouble
     )
-    assert "took longer than 0.01 s" in Guard(baseline, Traffic()).look(counted(300, slow=60)).trouble
-    assert Guard(baseline, Traffic()).look(counted(300, slow=3)).trouble == ""
+    assert "took longer than 0.01 s" in Guard(baseline, Traffic(), Agreeing(dict)).look(counted(300, slow=60)).trouble
+    assert Guard(baseline, Traffic(), Agreeing(dict)).look(counted(300, slow=3)).trouble == ""
 
 
 def test_without_anything_to_compare_with_a_guard_still_knows_what_failing_is() -> None:
-    guard = Guard(baseline_of(Traffic()), Traffic())
+    guard = Guard(baseline_of(Traffic()), Traffic(), Agreeing(dict))
     assert guard.look(counted(20)).trouble == ""
     assert "requests failed" in guard.look(counted(80, failed=60)).trouble
+
+
+def test_what_goes_wrong_late_is_seen_as_soon_as_what_does_at_once() -> None:
+    guard = Guard(baseline_of(counted(1000)), Traffic(), Agreeing(dict))
+    for number in range(1, 101):
+        assert guard.look(counted(500 * number)).trouble == ""
+    assert "requests failed" in guard.look(counted(50_000 + 20, failed=20)).trouble
+
+
+def test_an_alarm_seldom_goes_off_for_nothing_however_often_it_begins_anew() -> None:
+    drawn = np.random.default_rng(5)
+    wrong = 0
+    for _ in range(50):
+        alarm = Alarm(0.95)
+        wrong += any([alarm.goes_off(100, bad) for bad in drawn.binomial(100, 0.049, 20)])  # noqa: C419 - all of them
+    assert wrong <= 3  # of 50 half a one is to be expected at most; above 3 with a probability of 0.2 %
+
+
+@dataclass
+class Shown:
+    """A shadow's result as it changes."""
+
+    units: int = 0
+    holds: int = 0
+    margin: float | None = 0.9
+    there: bool = True
+
+    def __call__(self) -> dict[str, Any]:
+        if not self.there:
+            return {}
+        values = {"count": self.units, "mean": self.holds / self.units if self.units else float("nan")}
+        return {"conditions": [{"name": "top_1", "margin": self.margin, "evidence": "share", "values": values}]}
+
+    def more(self, units: int, holds: int) -> None:
+        self.units, self.holds = self.units + units, self.holds + holds
+
+
+def test_a_guard_looks_at_what_a_shadow_finds_since_and_at_nothing_before() -> None:
+    shown = Shown(1000, 100)
+    agreeing = Agreeing(shown)
+    assert agreeing.trouble() == ""
+    shown.more(100, 97)
+    assert (agreeing.trouble(), agreeing.units) == ("", 100)
+    shown.there = False
+    assert agreeing.trouble() == ""
+    shown.there = True
+    shown.more(100, 60)
+    assert "of 200 units that both were asked since, top_1 holds for 78.5%" in agreeing.trouble()
+
+
+def test_a_shadow_without_a_margin_or_begun_anew_rolls_nothing_back() -> None:
+    unsaid = Shown(margin=None)
+    agreeing = Agreeing(unsaid)
+    unsaid.more(1000, 0)
+    assert agreeing.trouble() == ""
+    shown = Shown(1000, 1000)
+    agreeing = Agreeing(shown)
+    shown.units, shown.holds = 10, 10
+    assert (agreeing.trouble(), agreeing.units) == ("", 10)
 
 
 def signature(

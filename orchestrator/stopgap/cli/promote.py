@@ -13,7 +13,9 @@ from stopgap.engines.choice import Engines
 from stopgap.errors import DeploymentError
 from stopgap.handover import promotion
 from stopgap.handover.evidence import read_evidence
+from stopgap.handover.guard import Watched
 from stopgap.handover.promotion import Promoted, Promotion
+from stopgap.observer.report import result_now
 from stopgap.printable import printable
 from stopgap.recovery import recover
 from stopgap.store import Store
@@ -81,7 +83,9 @@ def promote(
     engines = Engines(store.folder)
     with reporter() as report:
         recover(engines, store, report.say)
-        done = promotion.promote(name, wanted, engines, store, say=report.say, progress=report.progress)
+        done = promotion.promote(
+            name, wanted, lambda: result_now(name, store), engines, store, say=report.say, progress=report.progress
+        )
     if as_json:
         print_json(described(done))
     if done.watched and done.watched.trouble:
@@ -100,9 +104,13 @@ def described(done: Promoted) -> dict[str, Any]:
         "candidate": last.candidate.name if last.candidate else None,
         "swap_s": round(done.change.took_s, 4),
         "capacity": done.capacity,
-        "watched": None if seen is None else {"answered": seen.answered, "failed": seen.failed, "slow": seen.slow},
+        "watched": None if seen is None else watched_object(seen),
         "trouble": seen.trouble if seen else "",
     }
+
+
+def watched_object(seen: Watched) -> dict[str, int]:
+    return {"answered": seen.answered, "failed": seen.failed, "slow": seen.slow, "compared": seen.compared}
 
 
 def show(done: Promoted) -> None:
@@ -110,5 +118,8 @@ def show(done: Promoted) -> None:
     by = record.candidate.name if record.candidate else ""
     click.echo(printable(f"{record.name} is answered by {by}"))
     if seen:
-        click.echo(f"watched: {seen.answered} answers, {seen.failed} errors, {seen.slow} much slower than before")
+        compared = f"; {seen.compared} units were compared" if seen.compared else ""
+        click.echo(
+            f"watched: {seen.answered} answers, {seen.failed} errors, {seen.slow} much slower than before{compared}"
+        )
     click.echo(f"\nBack: stopgap rollback {record.name}. When nobody needs it any more: stopgap retire {record.name}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from stopgap import recording, shadowing
 from stopgap.cli.arguments import reason
 from stopgap.cli.output import print_json, reporter
 from stopgap.engines.choice import Engines
@@ -42,6 +43,8 @@ def retire(*, name: str, after_days: float, force: bool, reason: str, as_json: b
         written = retiring.retire(
             name, engines, store, report.say, report.progress, after_days=after_days, forced=reason if force else ""
         )
+        shadowing.end(name, engines, store)  # whose legacy model is gone
+        recording.end(name, engines, store)
     if as_json:
         print_json({"name": name, "record": str(written.json), "page": str(written.markdown)})
         return

@@ -83,7 +83,15 @@ def _to_model(upstream: Upstream) -> Iterator[dict[str, Any]]:
 
 
 def _taken_over(takeover: Takeover, upstreams: Mapping[str, Upstream]) -> Iterator[dict[str, Any]]:
-    """Before the model's own route, which then is for nobody."""
+    """Before the model's own route, which then is for nobody; whoever answers, the legacy model's observers see it."""
+    for route in _by_whom(takeover, upstreams):
+        legacy = upstreams.get(takeover.name)
+        if legacy is not None and mirrors_of(legacy):
+            yield _mirrored(route, legacy)
+        yield route
+
+
+def _by_whom(takeover: Takeover, upstreams: Mapping[str, Upstream]) -> Iterator[dict[str, Any]]:
     name, candidate = takeover.name, upstreams[takeover.candidate]
     if takeover.legacy:
         pinned = _named(name, _read(MODEL_VERSION, {"exact": str(takeover.version)}))
@@ -93,6 +101,17 @@ def _taken_over(takeover: Takeover, upstreams: Mapping[str, Upstream]) -> Iterat
         yield taken_over(takeover, Kind.KEYLESS, upstreams[name], _named(name), **_AS_THE_CALLER_SAYS)
     else:
         yield taken_over(takeover, Kind.ALL, candidate, _named(name), **_AS_THE_CALLER_SAYS)
+
+
+def _mirrored(route: Mapping[str, Any], upstream: Upstream) -> dict[str, Any]:
+    """The same for what is mirrored of it: users' predictions, and not what a comparison asks."""
+    match = {name: value for name, value in route["match"].items() if name != "prefix"}
+    users = {"name": COMPARISON_HEADER, "present_match": True, "invert_match": True}
+    return {
+        **route,
+        "match": {**match, "path": PREDICT, "headers": [*match.get("headers", ()), users]},
+        "route": {**route["route"], **mirror_policies(upstream)},
+    }
 
 
 def _named(name: str, *further: dict[str, Any]) -> dict[str, Any]:

@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from stopgap.front.admin import Admin
+from stopgap.front.arm_log import ARMS
 from stopgap.front.mirroring import mirror_cluster
 from stopgap.front.rest_routes import REST_COUNTED
-from stopgap.front.routes import MODELS_HOST
+from stopgap.front.routes import MODELS_HOST, TAKEN_OVER
 
 __all__ = ["Mirrored", "mirrored"]
 
@@ -19,7 +20,7 @@ _OTHERS = ("Classify", "Regress", "MultiInference")
 
 @dataclass(frozen=True)
 class Mirrored:
-    """All of it users' own; what an observer asks is counted elsewhere.
+    """All of it users' own, whoever answers to the name; what an observer asks is counted elsewhere.
 
     Attributes:
         predictions: gRPC's Predict, answered or refused.
@@ -46,18 +47,36 @@ def mirrored(admin: Admin, name: str, observer: str) -> Mirrored:
     """
     cluster, model = f"cluster.{mirror_cluster(name, observer)}.", f"cluster.{name}.{_SERVICE}."
     rest = f"vhost.{MODELS_HOST}.route.{REST_COUNTED}{name}."
-    pattern = "|".join(re.escape(prefix) for prefix in (cluster, model, rest))
+    arms = f"{ARMS}.answered.route.{TAKEN_OVER}/"
+    pattern = "|".join(re.escape(prefix) for prefix in (cluster, model, rest, arms))
     found = admin.statistics(f"^({pattern})")
     counts = {entry["name"]: int(entry["value"]) for entry in found if isinstance(entry.get("value"), int)}
+    by_others, over_rest = _of_arms(counts, arms, name)
     sent, delivered = counts.get(f"{cluster}upstream_rq_completed", 0), counts.get(f"{cluster}upstream_rq_200", 0)
     return Mirrored(
-        predictions=counts.get(f"{model}Predict.total", 0),
+        predictions=counts.get(f"{model}Predict.total", 0) + by_others,
         sent=sent,
         delivered=delivered,
         undelivered=sent - delivered,
         waiting=counts.get(f"{cluster}upstream_rq_active", 0),
-        not_mirrored=_answered(counts, rest) + sum(counts.get(f"{model}{method}.total", 0) for method in _OTHERS),
+        not_mirrored=_answered(counts, rest)
+        + over_rest
+        + sum(counts.get(f"{model}{method}.total", 0) for method in _OTHERS),
     )
+
+
+def _of_arms(counts: Mapping[str, int], arms: str, name: str) -> tuple[int, int]:
+    """Where the name is taken over: predictions by gRPC that another model has answered, and those over REST."""
+    arm = re.compile(rf"{re.escape(arms)}[a-z]+/{re.escape(name)}(/\w+)?\.model\.(.+)\.grpc\.(\d*)\.http\.\d*")
+    by_others = over_rest = 0
+    for statistic, times in counts.items():
+        if found := arm.fullmatch(statistic):
+            _, model, grpc = found.groups()
+            if not grpc:
+                over_rest += times
+            elif model != name:  # what the model's own cluster was sent is counted there
+                by_others += times
+    return by_others, over_rest
 
 
 def _answered(counts: Mapping[str, int], rest: str) -> int:

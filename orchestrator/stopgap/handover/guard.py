@@ -1,25 +1,24 @@
-"""What is looked at after a promotion: the candidate's errors and times against the legacy model's own before it.
+"""What is looked at after a promotion: the candidate's errors and times against the legacy model's own before it, and
+whether it still agrees, where a shadow goes on.
 
-Both are counted by the front, of all callers. Looked at again and again, so by verdicts that may be: each of the two
-rolls back wrongly with a probability of at most `ALPHA`, however long it is watched.
+Errors and times are counted by the front, of all callers. All three are looked at again and again, so by verdicts that
+may be: each rolls back wrongly with a probability of at most `alarm.ALPHA`, however long it is watched.
 """
 
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
-
-import numpy as np
+from dataclasses import dataclass, field, replace
 
 from stopgap.errors import FrontError
 from stopgap.front.admin import Admin
 from stopgap.front.traffic import Traffic, traffic
+from stopgap.handover.agreeing import Agreeing
+from stopgap.handover.alarm import Alarm
 from stopgap.progress import Progress
-from stopgap.verdict import FAIL, Agreement, agreement
 
-__all__ = ["ALPHA", "Baseline", "Guard", "Watched", "baseline_of", "watch"]
+__all__ = ["Baseline", "Guard", "Watched", "baseline_of", "watch"]
 
-ALPHA = 0.01
 MORE_ERRORS = 0.01  # of all requests, beyond what the legacy model had
 MORE_SLOW = 0.05  # likewise, beyond what the legacy model took
 USUAL = 0.99  # of the legacy model's answers are within the time that is taken for usual
@@ -54,12 +53,14 @@ class Watched:
     Attributes:
         trouble: Why it is to be rolled back; empty where it is not.
         answered: How many answers of the candidate's.
+        compared: How many units were asked of both, by a shadow.
     """
 
     trouble: str
     answered: int
     failed: int
     slow: int
+    compared: int = 0
 
 
 def baseline_of(counted: Traffic) -> Baseline:
@@ -99,41 +100,41 @@ class Guard:
     Args:
         baseline: Of the legacy model.
         before: What had been counted of the candidate when the watch began.
+        agreeing: What a shadow has to say.
     """
 
     baseline: Baseline
     before: Traffic
+    agreeing: Agreeing
     seen: Watched = Watched("", 0, 0, 0)
     _timed: int = 0
-    _errors: Agreement = field(init=False)
-    _times: Agreement | None = field(init=False)
+    _errors: Alarm = field(init=False)
+    _times: Alarm | None = field(init=False)
 
     def __post_init__(self) -> None:
-        self._errors = agreement(margin=inside(1 - self.baseline.failed - MORE_ERRORS), alpha=ALPHA)
+        self._errors = Alarm(1 - self.baseline.failed - MORE_ERRORS)
         self._times = None
         if self.baseline.usual_s is not None:
-            self._times = agreement(margin=inside(self.baseline.within - MORE_SLOW), alpha=ALPHA)
+            self._times = Alarm(self.baseline.within - MORE_SLOW)
 
     def look(self, now: Traffic) -> Watched:
         """With all that is counted of the candidate by now."""
         answered, failed = (new - old for new, old in zip(outcomes(now), outcomes(self.before)))
         slow, timed = self._slow(now)
         trouble = ""
-        errors = self._errors.update(units(answered - self.seen.answered, failed - self.seen.failed))
-        if errors.outcome == FAIL:
+        if self._errors.goes_off(answered - self.seen.answered, failed - self.seen.failed):
             trouble = (
                 f"{failed} of {answered} requests failed, {failed / answered:.1%}; of the legacy model's "
                 f"{self.baseline.answered} it was {self.baseline.failed:.1%}"
             )
-        if self._times is not None:
-            times = self._times.update(units(timed - self._timed, slow - self.seen.slow))
-            if times.outcome == FAIL and not trouble:
-                trouble = (
-                    f"{slow} of {timed} answers took longer than {self.baseline.usual_s:g} s, {slow / timed:.1%}; "
-                    f"of the legacy model's it was {1 - self.baseline.within:.1%}"
-                )
+        if self._times is not None and self._times.goes_off(timed - self._timed, slow - self.seen.slow) and not trouble:
+            trouble = (
+                f"{slow} of {timed} answers took longer than {self.baseline.usual_s:g} s, {slow / timed:.1%}; "
+                f"of the legacy model's it was {1 - self.baseline.within:.1%}"
+            )
+        trouble = trouble or self.agreeing.trouble()
         self._timed = timed
-        self.seen = Watched(trouble, answered, failed, slow)
+        self.seen = Watched(trouble, answered, failed, slow, self.agreeing.units)
         return self.seen
 
     def _slow(self, now: Traffic) -> tuple[int, int]:
@@ -146,16 +147,6 @@ class Guard:
         (count, kept), (count_before, kept_before) = counts
         timed = count - count_before
         return timed - (kept - kept_before), timed
-
-
-def inside(share: float) -> float:
-    return min(max(share, 0.001), 0.999)
-
-
-def units(number: int, bad: int) -> np.ndarray:
-    """The bad ones first: in whatever order they came, the verdict is the same."""
-    bad = min(max(bad, 0), max(number, 0))
-    return np.arange(max(number, 0)) >= bad
 
 
 def watch(admin: Admin, name: str, guard: Guard, seconds: float, progress: Progress) -> Watched:
@@ -177,7 +168,7 @@ def watch(admin: Admin, name: str, guard: Guard, seconds: float, progress: Progr
         else:
             down = 0 if health.healthy else down + 1
             if down >= DOWN_FOR_LOOKS:
-                return Watched(f"no worker of {name} is healthy", seen.answered, seen.failed, seen.slow)
+                return replace(seen, trouble=f"no worker of {name} is healthy")
         if seen.trouble or elapsed_s >= seconds:
             return seen
         progress(f"watching {name}: {seen.answered} answers", min(1.0, elapsed_s / seconds))

@@ -9,6 +9,7 @@ from pathlib import Path
 from stopgap.engines.choice import Engines
 from stopgap.errors import DeploymentError
 from stopgap.front.traffic import traffic
+from stopgap.handover.agreeing import Agreeing, Shown
 from stopgap.handover.archive import keep_evidence
 from stopgap.handover.capacity import asked_at, measured_peak, requests_at_hand
 from stopgap.handover.change import Change, change, locked, named, record_of
@@ -67,8 +68,13 @@ class Promoted:
     back: Change | None
 
 
-def promote(name: str, wanted: Promotion, engines: Engines, store: Store, *, say: Say, progress: Progress) -> Promoted:
+def promote(
+    name: str, wanted: Promotion, shown: Shown, engines: Engines, store: Store, *, say: Say, progress: Progress
+) -> Promoted:
     """
+    Args:
+        shown: What a shadow of the two has found by now.
+
     Raises:
         DeploymentError: It cannot be, or must not.
         FrontError: The front did not take it up.
@@ -89,7 +95,7 @@ def promote(name: str, wanted: Promotion, engines: Engines, store: Store, *, say
             keep_evidence(wanted.evidence, store)
         admin = admin_of(legacy, store)
         counted = traffic(admin, [legacy.name, candidate.name])
-        guard = Guard(baseline_of(counted[legacy.name]), counted[candidate.name])
+        guard = Guard(baseline_of(counted[legacy.name]), counted[candidate.name], Agreeing(shown))
         progress("swapping the routes", None)
 
         def swapped(record: HandOver) -> HandOver:

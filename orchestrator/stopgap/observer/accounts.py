@@ -48,7 +48,7 @@ class Accounts:
         self.changed = True
         # What the tap has counted since it was made, as far as it is in the counts.
         self._tap_seen, self._tap_dropped = 0, dict[str, int]()
-        self.per_million = wanted.per_million
+        self.per_million = wanted.mirrored
         self._unsure, self._unsure_looks = 0, 0
         self._next_look = 0.0
 
@@ -125,7 +125,7 @@ class Accounts:
             if wanted is not None and wanted.per_million != self.per_million:
                 # Nobody knows when, between the last look and the next, the front took that up.
                 self._unsure, self._unsure_looks = abs(wanted.per_million - self.per_million), 2
-                self.per_million = wanted.per_million
+                self.per_million = wanted.mirrored
 
 
 def totals_now(counts: Mapping[str, int], wanted: Wanted | None, store: Store) -> Totals:
@@ -137,7 +137,7 @@ def totals_now(counts: Mapping[str, int], wanted: Wanted | None, store: Store) -
     """
     if wanted is not None and counts.get(BEGUN) == wanted.begun_s:
         with contextlib.suppress(StopgapError):
-            counts = {**counts, **advanced(counts, front_counts(wanted, store), wanted.per_million)}
+            counts = {**counts, **advanced(counts, front_counts(wanted, store), wanted.mirrored)}
     return totals_in(counts)
 
 

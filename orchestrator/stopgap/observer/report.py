@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from typing import Any, Optional
 
@@ -15,7 +15,7 @@ from stopgap.observer.results import Experiment, Results
 from stopgap.shadows import RESULTS, Shadow, folder_of, is_observed
 from stopgap.store import Store
 
-__all__ = ["Report", "report"]
+__all__ = ["Report", "report", "result_now"]
 
 INCONCLUSIVE = "INCONCLUSIVE"
 
@@ -83,6 +83,15 @@ def report(name: str, store: Store) -> Report:
             f"Bring it back: stopgap resume {name}",
         )
     return Report(name, shadow, observed, experiment, totals, tuple(told))
+
+
+def result_now(name: str, store: Store) -> Mapping[str, Any]:
+    """What a shadow that goes on has found by now, as `comparison.result` writes it; empty where there is none."""
+    with suppress(ShadowError):
+        if shadows.find(name, store) is not None and is_observed(name, store):
+            experiment = newest(name, store)
+            return (experiment and experiment.result) or {}
+    return {}
 
 
 def newest(name: str, store: Store) -> Experiment | None:
