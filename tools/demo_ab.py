@@ -83,7 +83,7 @@ def hand_over(address: str) -> Users:
         stopgap("split", LEGACY, "--candidate", SUCCESSOR, "--candidate-share", "25%", "--by", f"header:{USER_HEADER}")
         time.sleep(5)
         stopgap("split", LEGACY, "--show")
-        chapter("6. Promote: on that evidence; a guard looks at errors, latency and agreement, and would roll back by itself")
+        chapter("6. Promote: on that evidence; a guard looks at errors, latency and agreement, and would go back")
         np.savez(REQUESTS, image=drawings(np.random.default_rng(3), 500))
         stopgap("promote", LEGACY, "--evidence", str(RESULT), "--requests", str(REQUESTS), "--watch", "5s")
         chapter("7. Retire: nobody asks for the legacy model itself any more, so its sandbox ends")

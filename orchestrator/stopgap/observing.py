@@ -100,13 +100,16 @@ def taken_away(
         between: What else ends with it, once nobody asks any more.
     """
     kind.put(replace(wanted, ready=False), store)
-    model = store.find(wanted.name)
-    if model is not None:
-        refresh(model, engines, store)
+    refresh_those_asked(wanted, engines, store)
     kind.end(wanted.name, store)
     between()
     kind.remove(wanted.name, store)
-    if model is not None:
+    refresh_those_asked(wanted, engines, store)
+
+
+def refresh_those_asked(wanted: Wanted, engines: Engines, store: Store) -> None:
+    """Of a model that is gone its candidate's front may be there."""
+    for model in filter(None, map(store.find, wanted.asks)):
         refresh(model, engines, store)
 
 
