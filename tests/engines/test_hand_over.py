@@ -24,13 +24,17 @@ import grpc
 import numpy as np
 import pytest
 from stopgap.client.channel import ServingChannel
+from stopgap.client.model import RemoteModel
+from stopgap.client.requests import predict_request
 from stopgap.containment.specs import front_container
 from stopgap.errors import PredictionError
+from stopgap_protos.saved_model_pb2 import SavedModel
 from stopgap_protos.serving_pb2 import PredictRequest, PredictResponse
 from stopgap_protos.tensor_pb2 import DataType
 
 from tests import zoo
 from tests.backstage import on_bubblewrap
+from tests.comparison.candidates import PERMUTED, changed_model
 from tests.graphs import echo
 from tests.load import image_request, until
 from tests.stopgap_program import Program
@@ -40,7 +44,7 @@ pytestmark = [pytest.mark.slow, on_bubblewrap]
 
 SWAPS = int(os.environ.get("SWAPS", "10"))
 KILLS = int(os.environ.get("KILLS", "4"))
-RESAMPLER = ZOO / "stn_affine_resampler"
+RESAMPLER, MLP = ZOO / "stn_affine_resampler", ZOO / "layers_mlp_norms_control"
 LEGACY, CANDIDATE = 1, 2  # by the version with which each answers
 CALLERS = 4
 AFTER_EACH_SWAP = 100
@@ -304,6 +308,57 @@ def test_a_candidate_that_fails_is_taken_back_by_itself(stopgap: Program, tmp_pa
     told = done(stopgap, "status", "clicks")
     assert "promoted → legacy" in told
     assert "the guard:" in told
+
+
+def with_permuted_classes(folder: Path) -> Path:
+    """The control model, but for what its classes are called."""
+    changed = changed_model(MLP / "1", folder / "1", "logits")
+    saved = SavedModel.FromString((changed / "saved_model.pb").read_bytes())
+    signatures = saved.meta_graphs[0].signature_def
+    signatures["serving_default"].CopyFrom(signatures[PERMUTED])
+    (changed / "saved_model.pb").write_bytes(saved.SerializeToString())
+    return folder
+
+
+@contextlib.contextmanager
+def asked_something_else_each_time(address: str) -> Iterator[list[str]]:
+    """The model `clicks`; gives the errors."""
+    over, errors = Event(), list[str]()
+    drawn = np.random.default_rng(11)
+
+    def ask() -> None:
+        with ServingChannel(address) as channel:
+            signature = RemoteModel(channel, "clicks").signature("", timeout_s=20)
+            while not over.wait(0.01):
+                image = drawn.integers(0, 256, (1, 10, 10, 3), dtype=np.uint8)
+                try:
+                    channel.predict(predict_request("clicks", {"image": image}, signature), timeout_s=20)
+                except PredictionError as error:
+                    errors.append(str(error))
+
+    with ThreadPoolExecutor(1) as thread:
+        asking = thread.submit(ask)
+        try:
+            yield errors
+        finally:
+            over.set()
+            asking.result()
+
+
+def test_a_candidate_that_no_longer_agrees_is_taken_back_by_its_shadow(stopgap: Program, tmp_path: Path) -> None:
+    served = stopgap.serve(MLP, "clicks")
+    stopgap.serve(with_permuted_classes(tmp_path / "other"), "other", "--also-called", "clicks")
+    margin = ("--mode", "retrained", "--output", "logits", "--margin", "0.9")
+    done(stopgap, "shadow", "clicks", "--candidate", "other", "--sample", "100%", *margin)
+    assert stopgap.status("clicks")["stage"] == "shadow"
+    with asked_something_else_each_time(served["grpc"]) as errors:
+        forced = ("--force", "--reason", "a test", "--peak-rate", "1")
+        promoted = stopgap.run("promote", "clicks", "--candidate", "other", *forced, "--watch", "60s")
+        assert promoted.returncode == 1
+        assert "Rolled back: of " in promoted.stderr
+        assert "top_1 of logits holds for" in " ".join(promoted.stderr.split())
+    assert errors == []
+    assert "promoted → legacy" in done(stopgap, "status", "clicks")
 
 
 def evidence(stopgap: Program, tmp_path: Path) -> Path:
