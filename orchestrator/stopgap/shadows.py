@@ -1,8 +1,6 @@
 """Shadows: what is wanted of each, and the process that observes. Knows neither Envoy nor how two models are compared.
 
-A shadow is wanted as long as its file is there. Its observer is one process for each, which outlives the command that
-started it; who has the lock in the shadow's folder is the observer, so that there is never a second one, and a dead one
-is told from a living one by the kernel.
+A shadow is wanted as long as its file is there. Its observer is one process for each.
 """
 
 from __future__ import annotations
@@ -11,21 +9,15 @@ import contextlib
 import json
 import os
 import secrets
-import select
 import shlex
 import shutil
-import signal
-import subprocess
-import sys
-import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from stopgap.engines.monitor import lease
+from stopgap import background
 from stopgap.errors import ShadowError
-from stopgap.printable import printable
 from stopgap.settings import check_name
 from stopgap.store import Store
 
@@ -49,18 +41,7 @@ __all__ = [
 RECORD, RESULTS, LOG = "shadow.json", "results.sqlite3", "observer.log"
 UNREADABLE = (ValueError, TypeError, KeyError, AttributeError, RecursionError)
 
-BEGIN_TIMEOUT_S = 60.0
-END_TIMEOUT_S = 5.0
-KILL_TIMEOUT_S = 5.0
-LONGEST_REFUSAL = 64 << 10
-LARGEST_LOG = 1 << 20
-READY = b"ready"
 PROGRAM = "stopgap.observer.__main__"
-# It finds stopgap, and a person's own functions, wherever this process has found them.
-BOOTSTRAP = (
-    "import importlib, json, sys; sys.path[:] = json.loads(sys.argv[1]); "
-    f"importlib.import_module({PROGRAM!r}).main(sys.argv[2:])"
-)
 
 
 @dataclass(frozen=True)
@@ -189,7 +170,7 @@ def forget(name: str, store: Store) -> None:
 
 def is_observed(name: str, store: Store) -> bool:
     """Whether its observer lives."""
-    return lease.is_held(folder_of(name, store))
+    return background.runs(folder_of(name, store))
 
 
 def start_observer(name: str, store: Store) -> bool:
@@ -198,81 +179,15 @@ def start_observer(name: str, store: Store) -> bool:
     Raises:
         ShadowError: It refuses, with its reason, or does not get anywhere.
     """
-    folder = folder_of(name, store)
-    held = lease.acquire(folder)
-    if held is None:
-        return False
-    with contextlib.ExitStack() as ours:
-        with contextlib.ExitStack() as handed:
-            handed.callback(os.close, held)
-            reader, writer = os.pipe()
-            ours.callback(os.close, reader)
-            handed.callback(os.close, writer)
-            lease.hand_on(held)
-            spawn(name, store, held, writer)
-        said = said_on(reader)
-    if said != READY:
-        said = said or b"It ended without a word.\n" + last_words(folder)
-        problem, _, remedy = said.decode("utf-8", "replace").partition("\n")
-        raise ShadowError(printable(problem, 2000), "\n".join(map(printable, remedy.splitlines())))
-    return True
-
-
-def spawn(name: str, store: Store, held: int, begun: int) -> None:
-    """The process that is started becomes the parent of the observer, and ends at once."""
-    log = folder_of(name, store) / LOG
-    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
-    descriptor = os.open(log, flags, 0o600)
-    if os.fstat(descriptor).st_size > LARGEST_LOG:
-        os.ftruncate(descriptor, 0)
-    with open(descriptor, "ab") as errors:  # noqa: PTH123 - a descriptor, not a path
-        starter = subprocess.Popen(
-            [sys.executable, "-c", BOOTSTRAP, json.dumps(sys.path), str(store.folder), name, str(held), str(begun)],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=errors,
-            pass_fds=(held, begun),
-            start_new_session=True,
-            cwd="/",
-        )
-        starter.wait()
-
-
-def said_on(reader: int) -> bytes:
-    """All that it says until it closes its end."""
-    poll, said = select.poll(), bytearray()
-    poll.register(reader, select.POLLIN)
-    deadline = time.monotonic() + BEGIN_TIMEOUT_S
-    while len(said) < LONGEST_REFUSAL:
-        left_s = deadline - time.monotonic()
-        if left_s <= 0 or not poll.poll(left_s * 1000):
-            return f"The observer does not listen after {BEGIN_TIMEOUT_S:.0f} s.".encode()
-        piece = os.read(reader, LONGEST_REFUSAL)
-        if not piece:
-            break
-        said += piece
-    return bytes(said)
+    try:
+        return background.start(folder_of(name, store), LOG, PROGRAM, str(store.folder), name)
+    except background.Refused as error:
+        raise ShadowError(error.problem, error.remedy) from error
 
 
 def end_observer(name: str, store: Store) -> bool:
     """Whether there was one: asks it, so that it writes down what it knows; then insists."""
-    folder = folder_of(name, store)
-    if not folder.is_dir():
-        return False
-    with lease.keeper(folder) as keeper:
-        if keeper is None:
-            return False
-        keeper.send(signal.SIGTERM)
-        if not keeper.wait(END_TIMEOUT_S):
-            keeper.send(signal.SIGKILL)
-            keeper.wait(KILL_TIMEOUT_S)
-        return True
-
-
-def last_words(folder: Path) -> bytes:
-    with contextlib.suppress(OSError):
-        return b"\n".join((folder / LOG).read_bytes()[-4096:].splitlines()[-5:])
-    return b""
+    return background.end(folder_of(name, store))
 
 
 def unusable(folder: Path, error: OSError) -> ShadowError:

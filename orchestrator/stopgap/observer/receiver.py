@@ -5,19 +5,18 @@ What came with a request, a caller's credentials say, ends here: it is neither k
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import grpc
 
+from stopgap.client.unix_server import serving_on
+
 __all__ = ["receiving"]
 
 THREADS = 2
-END_S = 0.5
 
 
 class Receiver(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # a generic to its stubs alone
@@ -32,28 +31,11 @@ class Receiver(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # a generic t
         return b""
 
 
-@contextmanager
-def receiving(path: Path, offer: Callable[[bytes], None]) -> Iterator[None]:
-    """Within the block the socket is there; Envoy's user may connect to it, whom the folder alone lets in.
+def receiving(path: Path, offer: Callable[[bytes], None]) -> AbstractContextManager[None]:
+    """Within the block the socket is there.
 
     Raises:
         OSError, RuntimeError: It cannot be bound.
     """
-    path.unlink(missing_ok=True)
-    server = grpc.server(
-        ThreadPoolExecutor(THREADS, thread_name_prefix="receiver"),
-        handlers=[Receiver(offer)],
-        # What is too large is to be counted, so it has to be taken first; the front's own limit holds.
-        options=[("grpc.max_receive_message_length", -1), ("grpc.so_reuseport", 0)],
-    )
-    # A socket's path has 107 bytes at most, and the state folder's may have more.
-    folder = os.open(path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        server.add_insecure_port(f"unix:/proc/self/fd/{folder}/{path.name}")
-        path.chmod(0o666)
-        server.start()
-        yield
-    finally:
-        server.stop(END_S).wait()
-        path.unlink(missing_ok=True)
-        os.close(folder)
+    # What is too large is to be counted, so it has to be taken first; the front's own limit holds.
+    return serving_on(path, Receiver(offer), THREADS)
