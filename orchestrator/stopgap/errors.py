@@ -11,6 +11,7 @@ StopgapError
 ├── JournalError      recorded traffic that cannot be written, read or asked again
 ├── PredictionError   a request was refused or failed; carries gRPC's status code
 ├── ShadowError       a shadow that cannot be begun, or whose observer does not get anywhere
+├── LedgerError       a split's ledger that cannot be kept, or read
 ├── DataError         what two models are to be asked with cannot be read, or is not theirs
 ├── ComparisonError   a plan of a comparison, or a map between two models, that cannot be
 └── VerdictError      a margin that cannot be, or units that no verdict can be made of
@@ -27,6 +28,7 @@ __all__ = [
     "FrontError",
     "ImageError",
     "JournalError",
+    "LedgerError",
     "ModelError",
     "PredictionError",
     "SandboxError",
@@ -107,6 +109,10 @@ class PredictionError(StopgapError):
 
 class ShadowError(StopgapError):
     """A shadow that cannot be begun, a candidate that cannot be asked, or an observer that does not get anywhere."""
+
+
+class LedgerError(StopgapError):
+    """A split's ledger that cannot be kept or read: a full disk, a port in use, a process that does not come."""
 
 
 class DataError(StopgapError):

@@ -9,6 +9,7 @@
 <state>/fronts/<port>/observers/    one socket for each observer, to which Envoy mirrors
 <state>/fronts/<port>/admin/        Envoy's admin socket
 <state>/shadows/<name>/             one shadow each: what is wanted, who observes, what was found
+<state>/ledgers/                    one book for each legacy model's latest split, one folder for each front's ledger
 <state>/locks/                      who holds one may change that deployment, or that front
 """
 
@@ -30,6 +31,7 @@ from filelock import FileLock, Timeout
 from stopgap import quiet, stages
 from stopgap import sunset as sunsets
 from stopgap.errors import DeploymentError
+from stopgap.front.settings import LEDGER_SOCKET
 from stopgap.overlay import GivenSignatures
 from stopgap.quiet import LegacyTraffic
 from stopgap.settings import Address, Limits, Timeouts, check_name, state_folder
@@ -281,6 +283,10 @@ class Store:
     def observer_socket(self, grpc_port: int, name: str) -> Path:
         """Where the observer of that model listens. Nobody but Envoy gets there: it is in no sandbox's folder."""
         return self.front_folder(grpc_port) / "observers" / f"{name}.sock"
+
+    def ledger_socket(self, grpc_port: int) -> Path:
+        """Likewise, where that front's ledger listens."""
+        return self.front_folder(grpc_port) / "observers" / LEDGER_SOCKET
 
     def sandbox_folder(self, grpc_port: int, name: str) -> Path:
         return self.front_folder(grpc_port) / "sandboxes" / name

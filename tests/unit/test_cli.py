@@ -39,6 +39,7 @@ COMMANDS = [
     "report",
     "shadow",
     "split",
+    "feedback",
     "promote",
     "rollback",
     "retire",
