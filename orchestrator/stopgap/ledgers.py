@@ -17,9 +17,9 @@ from stopgap.settings import check_name
 from stopgap.stages import HandOver, Stage
 from stopgap.store import Store
 
-__all__ = ["book_file", "follow", "is_kept", "recover_ledgers", "splits_behind", "start_anew"]
+__all__ = ["amiss", "book_file", "follow", "is_kept", "recover_ledgers", "splits_behind", "start_anew"]
 
-LOG = "ledger.log"
+FRONT, LOG = "front-", "ledger.log"
 PROGRAM = "stopgap.ledger.__main__"
 
 
@@ -38,7 +38,7 @@ def book_file(name: str, store: Store) -> Path:
 
 
 def folder_of(port: int, store: Store) -> Path:
-    return store.folder / "ledgers" / f"front-{port}"
+    return store.folder / "ledgers" / f"{FRONT}{port}"
 
 
 def is_kept(port: int, store: Store) -> bool:
@@ -77,11 +77,16 @@ def start_anew(port: int, store: Store) -> None:
 def recover_ledgers(store: Store, say: Callable[[str], None]) -> None:
     """Brings back those that have died, and ends those that nobody needs."""
     with contextlib.suppress(DeploymentError):
-        needed = {record.grpc_port for record in store.hand_overs() if record.stage is Stage.SPLIT}
-        there = {int(folder.name[len("front-") :]) for folder in (store.folder / "ledgers").glob("front-*")}
-        for port in sorted(needed | there):
+        for port in amiss(store):
             with store.locked_front(port):
                 recover(port, store, say)
+
+
+def amiss(store: Store) -> list[int]:
+    """The ports of fronts that need a ledger and have none, or the other way about."""
+    needed = {record.grpc_port for record in store.hand_overs() if record.stage is Stage.SPLIT}
+    there = {int(folder.name[len(FRONT) :]) for folder in (store.folder / "ledgers").glob(f"{FRONT}*")}
+    return sorted(port for port in needed | there if (port in needed) is not is_kept(port, store))
 
 
 def recover(port: int, store: Store, say: Callable[[str], None]) -> None:

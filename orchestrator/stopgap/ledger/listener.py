@@ -47,7 +47,7 @@ class Server(ThreadingMixIn, HTTPServer):
 
     daemon_threads = True
     block_on_close = False
-    allow_reuse_address = True
+    request_queue_size = 2 * AT_ONCE
 
     def __init__(self, port: int, tell: Tell) -> None:
         self.tell = tell
