@@ -437,7 +437,7 @@ def splits(seen: Sequence[Seen]) -> Iterator[Metric]:
     yield gauge(
         "stopgap_split_ledger_up",
         "Whether somebody keeps the ledger.",
-        {(name,): bool(each.kept and each.kept.kept) for name, each in split},
+        {(name,): bool(each.kept and each.kept.reading.kept) for name, each in split},
     )
     yield counter(
         "stopgap_split_ledger_lost",

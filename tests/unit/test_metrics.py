@@ -23,6 +23,7 @@ from stopgap.incidents import WorkersState
 from stopgap.ledger.book import Arm as LedgerArm
 from stopgap.ledger.book import Known
 from stopgap.ledger.ratio import Ratio
+from stopgap.ledger.reading import Reading
 from stopgap.ledger.report import Report
 from stopgap.metrics import FAMILIES, Seen, SplitSeen, exported, exposition
 from stopgap.store import Store
@@ -51,7 +52,7 @@ COUNTS = {"died": 4, "quarantined": 2, "state_lost": 0, "backing_off": 1, "x" * 
 BROKEN = WorkersState(workers=2, backing_off_s=3.5, quarantined=9, counts=COUNTS, incidents=())
 WELL = LedgerArm(8, 8, 1, 20, 2, 0.5, 3, 0, {0.5: 2}, {})
 KNOWN = Known("0" * 16, 0.0, WELL, replace(WELL, units=12, rewards={}), Ratio(20, 8, True, 9.0), 0, 0, 5)
-REPORT = Report(KNOWN, False, TwoMeans().verdict, TwoMeans().add_counted({0.5: 2}, {}))
+REPORT = Report(Reading(KNOWN, False), TwoMeans().verdict, TwoMeans().add_counted({0.5: 2}, {}))
 ARM = Arm(Kind.KEYED, "ranker2", {("grpc", "0"): 18, ("grpc", "13"): 2}, BUSY.durations)
 SPLIT = SplitSeen(0.1, {"candidate": ARM}, REPORT)
 SEEN = Seen(

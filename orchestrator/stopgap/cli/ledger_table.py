@@ -22,7 +22,7 @@ LABELS_SHOWN = 5
 def ledger_object(found: Report) -> dict[str, Any]:
     known = found.known
     return {
-        "kept": found.kept,
+        "kept": found.reading.kept,
         "callers": known.ratio.units,
         "candidates": known.ratio.candidates,
         "share": number(known.ratio.share),
@@ -33,7 +33,7 @@ def ledger_object(found: Report) -> dict[str, Any]:
         "arms": {which: arm_object(known.arm(which)) for which in ARMS},
         "well": difference_object(found.well),
         "rewards": difference_object(found.rewards),
-        "warnings": found.warnings,
+        "warnings": found.reading.warnings,
     }
 
 
@@ -76,7 +76,7 @@ def print_ledger(found: Report, margin: float | None) -> None:
     Args:
         margin: By how much the candidate's mean reward may be lower; None where none was stated.
     """
-    for warning in found.warnings:
+    for warning in found.reading.warnings:
         click.echo(click.style(warning, fg="red", bold=True))
     known = found.known
     click.echo("\nCallers, each once, by the first answer that was heard of:")

@@ -16,7 +16,7 @@ from stopgap.cli.serve import described
 from stopgap.conditions import Condition, Health, look, unfinished
 from stopgap.engines.choice import Engines
 from stopgap.errors import LedgerError, StopgapError
-from stopgap.ledger.report import report_of
+from stopgap.ledger.reading import reading_of
 from stopgap.ledgers import amiss
 from stopgap.legacy_requests import note_all
 from stopgap.observer.report import report
@@ -213,7 +213,7 @@ def tell_of_splits(records: Sequence[HandOver], found: list[Seen], store: Store)
     for record in records:
         if record.stage is Stage.SPLIT and record.name in names:
             with contextlib.suppress(LedgerError):
-                told = report_of(record, store)
+                told = reading_of(record, store)
                 for text in told.warnings if told else ():
                     click.echo(f"{click.style('warning:', fg='yellow', bold=True)} {record.name}: {text}", err=True)
 

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from stopgap.ledger.book import Arm, Book, Known
-from stopgap.ledgers import book_file, is_kept
-from stopgap.stages import HandOver, Stage
+from stopgap.ledger.book import Arm, Known
+from stopgap.ledger.reading import Reading, reading_of
+from stopgap.stages import HandOver
 from stopgap.store import Store
 from stopgap.two_means import TwoMeans, TwoMeansVerdict
 
 __all__ = ["Report", "report_of"]
-
-# Requests that the ledger may not have heard of yet when the front has counted them.
-ON_THEIR_WAY = 64
 
 
 @dataclass(frozen=True)
@@ -21,38 +18,18 @@ class Report:
     """Of one split.
 
     Attributes:
-        kept: Whether the ledger's process lives; once the split has ended nobody needs it.
         well: Callers whose first answer was none of an error, of those who were there for it: 1 each, or 0.
         rewards: The first reward of each caller.
     """
 
-    known: Known
-    kept: bool
+    reading: Reading
     well: TwoMeansVerdict
     rewards: TwoMeansVerdict
 
     @property
-    def warnings(self) -> list[str]:
-        """What a person has to know, the worst first."""
-        found, known = [], self.known
-        if known.ratio.mismatch:
-            found.append(
-                f"THE SHARES ARE WRONG: {known.ratio.candidates} of {known.ratio.units} callers were the candidate's. "
-                "Trust nothing that was measured in this split: find out who is lost on the way, then split anew."
-            )
-        if not self.kept:
-            found.append("NOBODY KEEPS THE LEDGER: its process has died. Users notice nothing, and nothing is noted.")
-        if known.lost > ON_THEIR_WAY:
-            found.append(f"{known.lost} requests were LOST on their way to the ledger: it was dead, slow or hanging.")
-        if known.moved:
-            found.append(
-                f"{known.moved} requests were of callers that were first seen in the other arm: the share has changed."
-            )
-        if known.not_units:
-            found.append(
-                f"{known.not_units} requests were of callers that are in no arm: too many callers, or a long key."
-            )
-        return found
+    def known(self) -> Known:
+        """What the book says."""
+        return self.reading.known
 
 
 def report_of(record: HandOver, store: Store) -> Report | None:
@@ -61,18 +38,14 @@ def report_of(record: HandOver, store: Store) -> Report | None:
     Raises:
         LedgerError: It cannot be read.
     """
-    file = book_file(record.name, store)
-    if not record.salt or not file.exists():
+    reading = reading_of(record, store)
+    if reading is None:
         return None
-    with Book(file) as book:
-        known = book.known()
-    if known.salt != record.salt:
-        return None
+    candidate, legacy = reading.known.candidate, reading.known.legacy
     return Report(
-        known,
-        record.stage is not Stage.SPLIT or is_kept(record.grpc_port, store),
-        TwoMeans().add_counted(answered_well(known.candidate), answered_well(known.legacy)),
-        TwoMeans(record.reward_margin).add_counted(dict(known.candidate.rewards), dict(known.legacy.rewards)),
+        reading,
+        TwoMeans().add_counted(answered_well(candidate), answered_well(legacy)),
+        TwoMeans(record.reward_margin).add_counted(dict(candidate.rewards), dict(legacy.rewards)),
     )
 
 
