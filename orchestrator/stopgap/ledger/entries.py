@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import re
 import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Optional
 
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.timestamp_pb2 import Timestamp
 from stopgap_protos.access_log_pb2 import HTTPAccessLogEntry, StreamAccessLogsMessage
 
 from stopgap.front.ledger_log import KEYED_ROUTES
 from stopgap.front.noting import CALLER, REQUEST_ID, SHARE
-from stopgap.stages import SHARES
 
 __all__ = ["Entry", "entries", "identity_of", "unit_of"]
 
 DIGEST_BYTES = 16
 CANCELLED = 1  # gRPC's
+LONGEST_US = 10**12
+SHARE_OF = re.compile("[1-9][0-9]{0,3}")  # of 10,000
 
 
 @dataclass(frozen=True)
@@ -62,11 +66,11 @@ def entry_in(logged: HTTPAccessLogEntry) -> Entry | None:
     told = logged.common_properties
     split, tags = told.route_name[len(KEYED_ROUTES) :], told.custom_tags
     share = tags.get(SHARE, b"").decode("ascii", "replace")
-    if not told.route_name.startswith(KEYED_ROUTES) or not share.isdecimal() or not 0 < int(share) < SHARES:
+    if not told.route_name.startswith(KEYED_ROUTES) or not SHARE_OF.fullmatch(share):
         return None
     key = tags.get(CALLER)
     salt = split.rpartition("/")[2]
-    took = told.time_to_last_downstream_tx_byte.ToMicroseconds() - told.time_to_last_rx_byte.ToMicroseconds()
+    took = microseconds(told.time_to_last_downstream_tx_byte) - microseconds(told.time_to_last_rx_byte)
     return Entry(
         split,
         told.upstream_cluster,
@@ -74,9 +78,14 @@ def entry_in(logged: HTTPAccessLogEntry) -> Entry | None:
         int(share),
         identity_of(logged.response.response_headers.get(REQUEST_ID, b"").decode("ascii", "replace")),
         has_failed(logged),
-        max(0, took),
-        told.start_time.ToMicroseconds() / 1e6,
+        min(max(0, took), LONGEST_US),
+        microseconds(told.start_time) / 1e6,
     )
+
+
+def microseconds(moment: Timestamp | Duration) -> int:
+    """Whatever it says: protobuf's own way refuses what is out of range."""
+    return int(moment.seconds) * 1_000_000 + int(moment.nanos) // 1000
 
 
 def unit_of(key: bytes, salt: str) -> bytes:
