@@ -189,7 +189,7 @@ def test_a_ledger_that_dies_or_hangs_costs_no_request_and_what_it_misses_is_told
     assert stage.feedback(id=answered[-1].identity, label="x") == 200
     after = stage.until(lambda told: requests(told) + told["lost"] == 140)
     assert after["lost"] == told["lost"]  # it was told when it went on
-    stage.done("split", "clicks", "--off")
+    stage.done("stop", "clicks")
     assert not is_there(hanging)
 
 
