@@ -85,6 +85,9 @@ model itself. They are to be answered rightly or not at all, and soon again.
 - That what is shown to a shadow's observer, or to a recorder, is read in a sandbox: they parse callers' messages and
   models' answers on the host, as their clients do, after weighing them. They run no model, and
   [hand no credentials on](shadow.md).
+- That callers of a split stay unknown to who may read the state folder: its ledger has digests of their keys, under a
+  salt that lies beside them ([the file](hand-over.md#the-file)). And whoever may connect to this machine's loopback,
+  and was given an answer's identity, may say what came of that answer.
 - That state survives: a model that changes state loses it with its worker, and the incident says so.
 """
 

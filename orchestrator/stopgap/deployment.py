@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable
 
-from stopgap import bundle_rows, bundles, processor
+from stopgap import bundle_rows, bundles, ledgers, processor
 from stopgap.answering import model_answers
 from stopgap.bundles import Bundle
 from stopgap.conditions import unfinished
@@ -13,7 +14,7 @@ from stopgap.containment.specs import SandboxSpec, front_container, sandbox_cont
 from stopgap.digests import sha256_of
 from stopgap.engines.choice import Engines
 from stopgap.engines.protocol import Engine, EngineLimits
-from stopgap.errors import DeploymentError, EngineError, SandboxError
+from stopgap.errors import DeploymentError, EngineError, LedgerError, SandboxError
 from stopgap.extension import announce
 from stopgap.fingerprints import Fingerprint
 from stopgap.fronts import Fronts
@@ -338,6 +339,8 @@ def take_down(deployment: Deployment, engines: Engines, store: Store, say: Say) 
                 say(f"{record.name} was {record.stage.value}, to {name}: from now on it is answered by {by}")
         if not fronts.leave(address):
             say(f"the front at {address} had vanished already")
+        with contextlib.suppress(LedgerError, DeploymentError):  # what others' split needs is the next command's matter
+            ledgers.follow(address.grpc_port, store)
     container = sandbox_container(name)
     engine.stop(container, deployment.timeouts.drain_s + STOP_GRACE_S)
     if not engine.remove(container):

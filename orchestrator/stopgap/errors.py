@@ -12,6 +12,7 @@ StopgapError
 ├── PredictionError   a request was refused or failed; carries gRPC's status code
 ├── ShadowError       a shadow that cannot be begun, or whose observer does not get anywhere
 ├── RecordingError    a recording that cannot be begun, or whose recorder does not get anywhere
+├── LedgerError       a split's ledger that cannot be kept, or read
 ├── DataError         what two models are to be asked with cannot be read, or is not theirs
 ├── ComparisonError   a plan of a comparison, or a map between two models, that cannot be
 └── VerdictError      a margin that cannot be, or units that no verdict can be made of
@@ -28,6 +29,7 @@ __all__ = [
     "FrontError",
     "ImageError",
     "JournalError",
+    "LedgerError",
     "ModelError",
     "PredictionError",
     "RecordingError",
@@ -113,6 +115,10 @@ class ShadowError(StopgapError):
 
 class RecordingError(StopgapError):
     """A recording that cannot be begun, or a recorder that does not get anywhere."""
+
+
+class LedgerError(StopgapError):
+    """A split's ledger that cannot be kept or read: a full disk, a port in use, a process that does not come."""
 
 
 class DataError(StopgapError):

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import contextlib
 import ipaddress
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from threading import Thread
-from typing import Any, TypeVar
+from typing import Any, Optional, TypeVar
 
 from prometheus_client import CollectorRegistry, generate_latest, start_http_server
 from prometheus_client.core import (
@@ -25,17 +25,22 @@ from prometheus_client.registry import Collector
 
 from stopgap.conditions import Condition, Health, look
 from stopgap.engines.choice import Engines
-from stopgap.errors import DeploymentError, FrontError, SandboxError, StopgapError
+from stopgap.errors import DeploymentError, FrontError, LedgerError, SandboxError, StopgapError
 from stopgap.front.admin import Admin, ClusterHealth
+from stopgap.front.arms import Arm, arms, together
+from stopgap.front.routes import Kind
 from stopgap.front.traffic import Durations, Traffic, traffic
 from stopgap.incidents import WorkersState, ask_workers_state
+from stopgap.ledger.book import ARMS
+from stopgap.ledger.report import Report, report_of
 from stopgap.legacy_requests import note_all
 from stopgap.observer.counting import Totals
 from stopgap.observer.recorded import recorded
 from stopgap.observer.report import report
-from stopgap.observers import Kind
+from stopgap.observers import Kind as KindOfObserver
 from stopgap.observing import KINDS
 from stopgap.shadows import SHADOWS
+from stopgap.stages import SHARES, HandOver, Stage
 from stopgap.store import Deployment, Store
 from stopgap.sunset import last_moment
 
@@ -71,6 +76,21 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
+class SplitSeen:
+    """What is known of a split.
+
+    Attributes:
+        share: The candidate's, from 0 to 1.
+        arms: What the front has counted, by what it is told as; empty where that does not answer.
+        kept: What its ledger knows; None where there is none.
+    """
+
+    share: float
+    arms: Mapping[str, Arm] = field(default_factory=dict)
+    kept: Optional[Report] = None  # noqa: UP045 - dataclasses are looked into at run time, by Python 3.9 too
+
+
+@dataclass(frozen=True)
 class Seen:
     """One deployment, as it was found.
 
@@ -78,12 +98,14 @@ class Seen:
         incidents: What its sandbox says of its workers; None where it does not answer, or not in a runtime's words.
         workers: As its front sees them; None where that does not answer.
         traffic: What its front has counted, likewise.
+        split: None where its callers are not split.
     """
 
     health: Health
     incidents: WorkersState | None
     workers: ClusterHealth | None
     traffic: Traffic | None
+    split: SplitSeen | None = None
 
     @property
     def name(self) -> str:
@@ -185,13 +207,30 @@ def look_at(deployment: Deployment, store: Store) -> Seen:
         incidents=known(lambda: ask_workers_state(deployment, store)),
         workers=known(lambda: admin.cluster_health(name)),
         traffic=known(lambda: traffic(admin, [name])[name]),
+        split=split_of(name, admin, store),
     )
+
+
+def split_of(name: str, admin: Admin, store: Store) -> SplitSeen | None:
+    record = known(lambda: store.hand_over(name))
+    if record is None or record.stage is not Stage.SPLIT or record.candidate is None:
+        return None
+    counted = known(lambda: arms_of(record, admin)) or {}
+    return SplitSeen(record.share / SHARES, counted, known(lambda: report_of(record, store)))
+
+
+def arms_of(record: HandOver, admin: Admin) -> dict[str, Arm]:
+    candidate = record.candidate.name if record.candidate else ""
+    found = arms(admin, f"{record.name}/{record.salt}", [record.name, candidate])
+    kinds = {"candidate": (candidate, Kind.KEYED), "legacy": (record.name, Kind.KEYED)}
+    apart = {"keyless": (record.name, Kind.KEYLESS), "pinned": (record.name, Kind.PINNED)}
+    return {told: together(found, model, kind) for told, (model, kind) in {**kinds, **apart}.items()}
 
 
 def known(ask: Callable[[], T]) -> T | None:
     try:
         return ask()
-    except (FrontError, SandboxError):
+    except (DeploymentError, FrontError, LedgerError, SandboxError):
         return None
 
 
@@ -348,8 +387,75 @@ def requests(seen: Sequence[Seen]) -> Iterator[Metric]:
     )
 
 
+def splits(seen: Sequence[Seen]) -> Iterator[Metric]:
+    """What the front has counted of each arm, and what the ledger knows of its callers."""
+    split = [(each.name, each.split) for each in seen if each.split]
+    counted = [(name, which, arm) for name, each in split for which, arm in each.arms.items()]
+    kept = [(name, each.kept) for name, each in split if each.kept]
+    by_arm = [(name, which, found.known.arm(which)) for name, found in kept for which in ARMS]
+    yield gauge("stopgap_split_share", "The candidate's, as it was asked for.", {(n,): each.share for n, each in split})
+    yield counter(
+        "stopgap_split_requests",
+        "Predictions by arm; `keyless` and `pinned` are of neither.",
+        {(name, which): arm.asked for name, which, arm in counted},
+        "arm",
+    )
+    yield counter(
+        "stopgap_split_requests_failed",
+        "Those that were answered with an error.",
+        {(name, which): arm.failed for name, which, arm in counted},
+        "arm",
+    )
+    times = HistogramMetricFamily(
+        "stopgap_split_request_duration_seconds",
+        "From a request's last byte to its answer's last.",
+        labels=["model", "arm"],
+    )
+    for name, which, arm in counted:
+        times.add_metric([name, which], buckets_of(arm.durations), arm.durations.sum_s)
+    yield times
+    yield counter(
+        "stopgap_split_callers",
+        "Distinct callers, by the arm of the first answer that was heard of.",
+        {(name, which): arm.units for name, which, arm in by_arm},
+        "arm",
+    )
+    yield gauge(
+        "stopgap_split_shares_wrong",
+        "Whether the callers are shared out otherwise than was asked for; once seen it stays so.",
+        {(name,): found.known.ratio.mismatch for name, found in kept},
+    )
+    yield counter(
+        "stopgap_split_feedback",
+        "Answers of which somebody has said what came of them.",
+        {(name, which): arm.feedback for name, which, arm in by_arm},
+        "arm",
+    )
+    yield gauge(
+        "stopgap_split_reward_mean",
+        "Of the first reward of each caller.",
+        {
+            (name, which): mean.estimate
+            for name, found in kept
+            for which, mean in zip(ARMS, (found.rewards.candidate, found.rewards.legacy))
+            if mean.units
+        },
+        "arm",
+    )
+    yield gauge(
+        "stopgap_split_ledger_up",
+        "Whether somebody keeps the ledger.",
+        {(name,): bool(each.kept and each.kept.reading.kept) for name, each in split},
+    )
+    yield counter(
+        "stopgap_split_ledger_lost",
+        "Requests that the front has counted and the ledger has not heard of.",
+        {(name,): found.known.lost for name, found in kept},
+    )
+
+
 # Each makes its families from what was seen of all deployments.
-FAMILIES: tuple[Families, ...] = (dates, states, workers, incidents, requests)
+FAMILIES: tuple[Families, ...] = (dates, states, workers, incidents, requests, splits)
 
 
 def observers(store: Store) -> Iterator[Metric]:
@@ -390,7 +496,7 @@ def observers(store: Store) -> Iterator[Metric]:
     )
 
 
-def counts_of(kind: Kind[Any], name: str, store: Store) -> Totals | None:
+def counts_of(kind: KindOfObserver[Any], name: str, store: Store) -> Totals | None:
     with contextlib.suppress(StopgapError):
         return report(name, store).totals if kind is SHADOWS else recorded(name, store).totals
     return None

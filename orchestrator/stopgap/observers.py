@@ -1,8 +1,6 @@
 """Observers: what is wanted of each, and its process. Knows neither Envoy nor what an observer makes of a request.
 
-One is wanted as long as its file is there. It is a process of its own, which outlives the command that started it. Who
-has the lock in its folder is the observer, so that there is never a second one, and the kernel tells a dead one from a
-living one.
+One is wanted as long as its file is there. It is a process of its own, kept as `background` says.
 """
 
 from __future__ import annotations
@@ -11,40 +9,22 @@ import contextlib
 import json
 import os
 import secrets
-import select
 import shlex
 import shutil
-import signal
-import subprocess
-import sys
-import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import ClassVar, Generic, TypeVar
 
-from stopgap.engines.monitor import lease
+from stopgap import background
 from stopgap.errors import StopgapError
-from stopgap.printable import printable
 from stopgap.settings import check_name
 from stopgap.store import Store
 
-__all__ = ["LOG", "READY", "RESULTS", "Kind", "Wanted", "new_token"]
+__all__ = ["LOG", "RESULTS", "Kind", "Wanted", "new_token"]
 
 RESULTS, LOG = "results.sqlite3", "observer.log"
 UNREADABLE = (ValueError, TypeError, KeyError, AttributeError, RecursionError)
-
-BEGIN_TIMEOUT_S = 60.0
-END_TIMEOUT_S = 5.0
-KILL_TIMEOUT_S = 5.0
-LONGEST_REFUSAL = 64 << 10
-LARGEST_LOG = 1 << 20
-READY = b"ready"
 PROGRAM = "stopgap.observer.__main__"
-# It finds stopgap, and a person's own functions, wherever this process has found them.
-BOOTSTRAP = (
-    "import importlib, json, sys; sys.path[:] = json.loads(sys.argv[1]); "
-    f"importlib.import_module({PROGRAM!r}).main(sys.argv[2:])"
-)
 
 
 @dataclass(frozen=True)
@@ -191,7 +171,7 @@ class Kind(Generic[W]):
 
     def lives(self, name: str, store: Store) -> bool:
         """Whether its process does."""
-        return lease.is_held(self.folder_of(name, store))
+        return background.runs(self.folder_of(name, store))
 
     def start(self, name: str, store: Store) -> bool:
         """Returns once the process listens; False where there is one already.
@@ -199,38 +179,14 @@ class Kind(Generic[W]):
         Raises:
             StopgapError: Of this kind: it refuses, with its reason, or does not get anywhere.
         """
-        folder = self.folder_of(name, store)
-        held = lease.acquire(folder)
-        if held is None:
-            return False
-        with contextlib.ExitStack() as ours:
-            with contextlib.ExitStack() as handed:
-                handed.callback(os.close, held)
-                reader, writer = os.pipe()
-                ours.callback(os.close, reader)
-                handed.callback(os.close, writer)
-                lease.hand_on(held)
-                spawn([str(store.folder), self.word, name], folder / LOG, held, writer)
-            said = said_on(reader, self.process)
-        if said != READY:
-            said = said or b"It ended without a word.\n" + last_words(folder)
-            problem, _, remedy = said.decode("utf-8", "replace").partition("\n")
-            raise self.error(printable(problem, 2000), "\n".join(map(printable, remedy.splitlines())))
-        return True
+        try:
+            return background.start(self.folder_of(name, store), LOG, PROGRAM, str(store.folder), self.word, name)
+        except background.Refused as error:
+            raise self.error(error.problem, error.remedy) from error
 
     def end(self, name: str, store: Store) -> bool:
         """Whether there was one: asks it, so that it writes down what it knows; then insists."""
-        folder = self.folder_of(name, store)
-        if not folder.is_dir():
-            return False
-        with lease.keeper(folder) as keeper:
-            if keeper is None:
-                return False
-            keeper.send(signal.SIGTERM)
-            if not keeper.wait(END_TIMEOUT_S):
-                keeper.send(signal.SIGKILL)
-                keeper.wait(KILL_TIMEOUT_S)
-            return True
+        return background.end(self.folder_of(name, store))
 
     def _unusable(self, folder: Path, error: OSError) -> StopgapError:
         return self.error(
@@ -242,44 +198,3 @@ class Kind(Generic[W]):
 def new_token() -> str:
     """Which nobody guesses."""
     return secrets.token_urlsafe(24)
-
-
-def spawn(arguments: list[str], log: Path, held: int, begun: int) -> None:
-    """The process that is started becomes the parent of the observer, and ends at once."""
-    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
-    descriptor = os.open(log, flags, 0o600)
-    if os.fstat(descriptor).st_size > LARGEST_LOG:
-        os.ftruncate(descriptor, 0)
-    with open(descriptor, "ab") as errors:  # noqa: PTH123 - a descriptor, not a path
-        starter = subprocess.Popen(
-            [sys.executable, "-c", BOOTSTRAP, json.dumps(sys.path), *arguments, str(held), str(begun)],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=errors,
-            pass_fds=(held, begun),
-            start_new_session=True,
-            cwd="/",
-        )
-        starter.wait()
-
-
-def said_on(reader: int, process: str) -> bytes:
-    """All that it says until it closes its end."""
-    poll, said = select.poll(), bytearray()
-    poll.register(reader, select.POLLIN)
-    deadline = time.monotonic() + BEGIN_TIMEOUT_S
-    while len(said) < LONGEST_REFUSAL:
-        left_s = deadline - time.monotonic()
-        if left_s <= 0 or not poll.poll(left_s * 1000):
-            return f"The {process} does not listen after {BEGIN_TIMEOUT_S:.0f} s.".encode()
-        piece = os.read(reader, LONGEST_REFUSAL)
-        if not piece:
-            break
-        said += piece
-    return bytes(said)
-
-
-def last_words(folder: Path) -> bytes:
-    with contextlib.suppress(OSError):
-        return b"\n".join((folder / LOG).read_bytes()[-4096:].splitlines()[-5:])
-    return b""

@@ -14,6 +14,7 @@ from stopgap.engines.choice import Engines
 from stopgap.engines.protocol import Engine, State
 from stopgap.errors import DeploymentError, EngineError, FrontError, SandboxError
 from stopgap.fronts import Fronts, close_abandoned
+from stopgap.ledgers import recover_ledgers
 from stopgap.progress import Progress
 from stopgap.recording import recover_recordings
 from stopgap.shadowing import recover_shadows
@@ -34,7 +35,7 @@ BROUGHT_BACK_WHEN_ASKED = frozenset({State.LOST, State.HALTED, State.EXITED})
 
 
 def recover(engines: Engines, store: Store, say: Say) -> None:
-    """Starts again what has lost what kept it, observers too, and ends the fronts that nobody is behind any more.
+    """Starts again what has lost what kept it, observers and ledgers too, and ends the fronts that nobody is behind.
 
     Whatever another stopgap is at work on is left to that one. A container of an engine that keeps its own is never
     lost, and one that ended with the machine waits for `resume`.
@@ -45,6 +46,7 @@ def recover(engines: Engines, store: Store, say: Say) -> None:
                 say(f"{container} had lost what keeps it, and is being started again")
     recover_shadows(engines, store, say)
     recover_recordings(engines, store, say)
+    recover_ledgers(store, say)
     with contextlib.suppress(EngineError, DeploymentError):
         close_abandoned(engines, store)
     bring_up_to_date(engines, store, say)

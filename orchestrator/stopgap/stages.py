@@ -132,6 +132,8 @@ class HandOver:
         share: The candidate's of `SHARES`, in the stage `split`; otherwise 0.
         key: By what callers are split.
         salt: Of the latest split: it decides which callers are the candidate's.
+        feedback_port: Where what came of its answers may be told, in the stage `split`; 0: nowhere.
+        reward_margin: By how much the candidate's mean reward may be lower, as it was stated when the split began.
         history: Oldest first.
     """
 
@@ -143,6 +145,8 @@ class HandOver:
     share: int = 0
     key: Optional[Key] = None  # noqa: UP045
     salt: str = ""
+    feedback_port: int = 0
+    reward_margin: Optional[float] = None  # noqa: UP045
     history: tuple[Step, ...] = ()
 
     def __post_init__(self) -> None:
@@ -179,6 +183,8 @@ def moved(
     share: int = 0,
     key: Key | None = None,
     salt: str = "",
+    feedback_port: int = 0,
+    reward_margin: float | None = None,
     reason: str = "",
     evidence: str = "",
 ) -> HandOver:
@@ -187,7 +193,9 @@ def moved(
     Args:
         candidate: None for the one that it has; in the stage `legacy` it has none.
         key: None for the one that it has.
-        salt: Empty for the one that it has.
+        salt: Empty for the one that it has; then the margin stays too.
+        feedback_port: Of a split.
+        reward_margin: Of a new split.
 
     Raises:
         DeploymentError: That stage cannot follow; there is no candidate, or another one is under way; or the reason is
@@ -219,6 +227,8 @@ def moved(
         share=share,
         key=key or record.key,
         salt=salt or record.salt,
+        feedback_port=feedback_port,
+        reward_margin=reward_margin if salt else record.reward_margin,
         history=(*record.history, step)[-MOST_STEPS:],
     )
 

@@ -11,6 +11,7 @@
 <state>/shadows/<name>/             one shadow each: what is wanted, who observes, what was found
 <state>/recorders/<name>/           one recording each: what is wanted, who records, what was counted
 <state>/recordings/<name>/          what was recorded, unless somebody has named another folder; it stays
+<state>/ledgers/                    one book for each legacy model's latest split, one folder for each front's ledger
 <state>/locks/                      who holds one may change that deployment, or that front
 """
 
@@ -32,6 +33,7 @@ from filelock import FileLock, Timeout
 from stopgap import quiet, stages
 from stopgap import sunset as sunsets
 from stopgap.errors import DeploymentError
+from stopgap.front.settings import LEDGER_SOCKET
 from stopgap.overlay import GivenSignatures
 from stopgap.quiet import LegacyTraffic
 from stopgap.settings import Address, Limits, Timeouts, check_name, state_folder
@@ -283,6 +285,10 @@ class Store:
     def observer_socket(self, grpc_port: int, name: str, kind: str) -> Path:
         """Where that model's observer of a kind listens. Nobody but Envoy gets there: it is in no sandbox's folder."""
         return self.front_folder(grpc_port) / "observers" / f"{name}.{kind}.sock"
+
+    def ledger_socket(self, grpc_port: int) -> Path:
+        """Likewise, where that front's ledger listens."""
+        return self.front_folder(grpc_port) / "observers" / LEDGER_SOCKET
 
     def sandbox_folder(self, grpc_port: int, name: str) -> Path:
         return self.front_folder(grpc_port) / "sandboxes" / name

@@ -319,6 +319,10 @@ class Bets:
         if lost:
             self._add_log(self._kept, lost)
 
+    def settle_alike(self, value: float, times: int) -> None:
+        """Likewise, of one run: so many units that all have that value."""
+        self._add_log(self._kept + self._stakes * value, times)
+
     def log_capitals(self) -> Floats:
         """The logarithm of what the fractions have made together. Shape [runs, means]."""
         return mixed(self._logs)

@@ -9,6 +9,7 @@ from pathlib import Path
 from tests.fuzz.host_targets import ADMIN, ANNOUNCEMENT, ANSWER, KEPT_REQUESTS, METADATA, RECORDS, WORKERS_STATE
 from tests.fuzz.http_target import HTTP
 from tests.fuzz.journal_targets import PREDICTION_LOG, TFRECORD
+from tests.fuzz.ledger_targets import ACCESS_LOG, FEEDBACK
 from tests.fuzz.model_targets import GIVEN_SIGNATURES, SAVED_MODEL, SAVED_MODEL_TEXT, WORKER_WORDS
 from tests.fuzz.request_targets import GRPC, JSON, LARGE_CONTENTS, REQUEST, TENSOR
 from tests.fuzz.target import Target
@@ -28,6 +29,7 @@ TARGETS = {
         *(SAVED_MODEL, SAVED_MODEL_TEXT, GIVEN_SIGNATURES, WORKER_WORDS),
         *(ANSWER, METADATA, ANNOUNCEMENT, RECORDS, WORKERS_STATE, KEPT_REQUESTS, ADMIN),
         *(TFRECORD, PREDICTION_LOG),
+        *(ACCESS_LOG, FEEDBACK),
     )
 }
 

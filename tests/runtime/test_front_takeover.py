@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import http.client
+import socket
+from collections import Counter
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -16,7 +19,9 @@ from stopgap.front.arm_log import OBSERVER_HEADER
 from stopgap.front.arms import Arm, arms, together
 from stopgap.front.config import FrontSettings, configuration
 from stopgap.front.routes import Kind
-from stopgap.front.settings import SHARES, Split, Takeover
+from stopgap.front.settings import LEDGER_SOCKET, SHARES, Split, Takeover
+from stopgap.ledger.entries import Entry, entries, identity_of, unit_of
+from stopgap.ledger.receiver import receiving
 from stopgap_protos.serving_pb2 import ModelSpec, PredictRequest
 
 from tests.front_scene import Front, Sandbox, eventually, front_folder, running_front, upstream
@@ -135,6 +140,58 @@ def test_who_tells_no_key_is_answered_by_the_legacy_model_and_counted_apart(scen
     assert keyless.codes == {("grpc", "0"): 20, ("rest", "200"): 5}
     assert together([keyed, keyless], LEGACY.name, Kind.KEYLESS, Kind.PINNED).asked == 25
     assert 0 < keyed.durations.sum_s < 9
+
+
+def test_a_ledger_hears_of_each_answer_to_a_caller_with_a_key_and_of_no_other(scene: Scene) -> None:
+    heard: list[Entry] = []
+    takeover = replace(TAKEOVER, split=replace(SPLIT, share=SHARES - 1, salt="heard"))
+    path = scene.front.folder / "observers" / LEDGER_SOCKET
+    with receiving(path, lambda message: heard.extend(entries(message))):
+        scene.route(takeover)
+        scene.grpc()
+        scene.grpc(("x-user-id", "u"), version=3)
+        scene.rest()
+        scene.grpc(("x-user-id", "alice"), ("stopgap-request-id", "forged"))
+        assert scene.rest(**{"x-user-id": "alice"}) == CANDIDATE.name
+        scene.rest(**{"x-user-id": "b\xf6b"})  # no UTF-8
+        scene.grpc(("x-user-id", "x" * 20_000))
+        call = predicting(scene.channel).future(message(LEGACY.name, "refuse"), metadata=[("x-user-id", "alice")])
+        told = dict(call.initial_metadata() or ()) | dict(call.trailing_metadata() or ())
+        eventually(lambda: len(heard) == 5)
+    assert {entry.split for entry in heard} == {takeover.counted}
+    assert {(entry.model, entry.share) for entry in heard} == {(CANDIDATE.name, SHARES - 1)}
+    assert Counter(entry.unit for entry in heard if entry.unit == unit_of(b"alice", "heard")).total() == 3
+    assert sum(entry.unit is None for entry in heard) == 1  # whose key is too long to be told
+    assert sorted(bool(entry.failed) for entry in heard) == [False] * 4 + [True]
+    assert len({entry.id for entry in heard} - {None}) == 5
+    assert identity_of(told["stopgap-request-id"]) in {entry.id for entry in heard if entry.failed}
+    assert all(0 < entry.took_us < 10_000_000 for entry in heard)
+
+
+def test_no_caller_waits_for_a_ledger_that_never_reads(scene: Scene) -> None:
+    with socket_that_never_reads(scene.front.folder / "observers" / LEDGER_SOCKET):
+        scene.route(replace(TAKEOVER, split=replace(SPLIT, share=5000, salt="deaf")))
+        key = "k" * 7000  # which its entry has several times: what Envoy keeps for a ledger is soon full
+        asked = [
+            predicting(scene.channel).future(message(LEGACY.name), metadata=[("x-user-id", key + str(n))], timeout=20)
+            for n in range(400)
+        ]
+        assert [call.exception() for call in asked if call.exception()] == []
+        eventually(lambda: counted(scene, "logs_dropped") > 0)
+
+
+@contextmanager
+def socket_that_never_reads(path: Path) -> Iterator[None]:
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(path))
+        listening.listen()
+        yield
+    path.unlink()
+
+
+def counted(scene: Scene, name: str) -> int:
+    found = scene.front.admin.statistics(rf"^access_logs\.grpc_access_log\.{name}$")
+    return sum(int(each["value"]) for each in found)
 
 
 def test_who_asks_for_the_legacy_models_own_version_gets_it_for_as_long_as_it_stands(scene: Scene) -> None:

@@ -40,6 +40,7 @@ COMMANDS = [
     "report",
     "shadow",
     "split",
+    "feedback",
     "promote",
     "rollback",
     "retire",

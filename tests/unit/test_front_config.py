@@ -60,7 +60,7 @@ def test_a_version_changes_with_its_own_files_content_alone() -> None:
 
 def test_without_models_there_are_still_listeners_to_answer() -> None:
     files = parsed()
-    assert files["cds.json"]["resources"] == []
+    assert [cluster["name"] for cluster in files["cds.json"]["resources"]] == ["log/ledger"]
     assert [listener["name"] for listener in files["lds.json"]["resources"]] == ["grpc", "rest"]
 
 
@@ -76,8 +76,8 @@ def test_nothing_listens_but_the_ports_that_were_asked_for() -> None:
 def test_a_worker_is_an_endpoint_at_its_own_socket() -> None:
     files = parsed(RANKER, settings=FrontSettings(sandboxes_folder="/s"))
     pipes = [value["pipe"]["path"] for value in every_value(files["cds.json"]) if has(value, "pipe")]
-    assert pipes == ["/s/ranker/worker-0.sock", "/s/ranker/worker-1.sock", "/s/ranker/lane.sock"]
-    (cluster,) = files["cds.json"]["resources"]
+    assert pipes[1:] == ["/s/ranker/worker-0.sock", "/s/ranker/worker-1.sock", "/s/ranker/lane.sock"]
+    _ledger, cluster = files["cds.json"]["resources"]
     workers, lane = cluster["load_assignment"]["endpoints"]
     assert (workers.get("priority", 0), lane["priority"]) == (0, 1)
 
@@ -124,6 +124,7 @@ def test_a_request_has_longer_to_arrive_the_larger_it_may_be() -> None:
 
 def test_every_buffer_holds_the_largest_message_and_its_frame() -> None:
     files = parsed(RANKER, settings=FrontSettings(max_message_mib=128))
+    del files["cds.json"]["resources"][0]  # the ledger's, which no message of a caller's goes to
     names = {"per_connection_buffer_limit_bytes", "initial_stream_window_size", "initial_connection_window_size"}
     limits = [value[name] for value in every_value(files) if isinstance(value, dict) for name in names & value.keys()]
     assert len(limits) == 7
@@ -133,7 +134,7 @@ def test_every_buffer_holds_the_largest_message_and_its_frame() -> None:
 
 
 def test_circuit_breakers_grow_with_the_workers() -> None:
-    clusters = parsed(RANKER, COUNTER)["cds.json"]["resources"]
+    _ledger, *clusters = parsed(RANKER, COUNTER)["cds.json"]["resources"]
     connections = {c["name"]: c["circuit_breakers"]["thresholds"][0]["max_connections"] for c in clusters}
     assert connections == {"ranker": 128, "counter": 64}
 

@@ -18,8 +18,8 @@ from stopgap.handover.alarm import Alarm
 from stopgap.handover.evidence import check_evidence, read_evidence
 from stopgap.handover.fitness import check_pair, differing
 from stopgap.handover.guard import Guard, baseline_of
-from stopgap.handover.ratio import SampleRatio
 from stopgap.handover.units import check_ratio
+from stopgap.ledger.ratio import SampleRatio
 from stopgap.stages import HandOver, Key, Model, Stage
 
 from tests.unit.test_store import RANKER
@@ -96,9 +96,9 @@ def ever_seen(share: float, truth: float, runs: int, units: int, step: int) -> f
     drawn = np.random.default_rng(11).random((runs, units)) < truth
     seen = 0
     for run in drawn:
-        ratio = SampleRatio(share, alpha=0.05)
+        ratio = SampleRatio(alpha=0.05)
         counts = run.reshape(-1, step).sum(axis=1)
-        seen += any(ratio.update(int(mine), step - int(mine)).mismatch for mine in counts)
+        seen += any(ratio.update(share, int(mine), step - int(mine)).mismatch for mine in counts)
     return seen / runs
 
 

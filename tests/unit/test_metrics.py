@@ -16,10 +16,18 @@ from prometheus_client.registry import Collector
 from stopgap.conditions import Condition, Health
 from stopgap.errors import DeploymentError
 from stopgap.front.admin import ClusterHealth
+from stopgap.front.arms import Arm
+from stopgap.front.routes import Kind
 from stopgap.front.traffic import Answered, Durations, Traffic
 from stopgap.incidents import WorkersState
-from stopgap.metrics import FAMILIES, Seen, exported, exposition
+from stopgap.ledger.book import Arm as LedgerArm
+from stopgap.ledger.book import Known
+from stopgap.ledger.ratio import Ratio
+from stopgap.ledger.reading import Reading
+from stopgap.ledger.report import Report
+from stopgap.metrics import FAMILIES, Seen, SplitSeen, exported, exposition
 from stopgap.store import Store
+from stopgap.two_means import TwoMeans
 
 from tests.unit.test_store import RANKER
 
@@ -42,7 +50,14 @@ BUSY = Traffic(
 )
 COUNTS = {"died": 4, "quarantined": 2, "state_lost": 0, "backing_off": 1, "x" * 32: 5}
 BROKEN = WorkersState(workers=2, backing_off_s=3.5, quarantined=9, counts=COUNTS, incidents=())
-SEEN = Seen(Health(RANKER, Condition.SERVING, 51.5, "cgroup v2"), BROKEN, ClusterHealth(healthy=1, workers=2), BUSY)
+WELL = LedgerArm(8, 8, 1, 20, 2, 0.5, 3, 0, {0.5: 2}, {})
+KNOWN = Known("0" * 16, 0.0, WELL, replace(WELL, units=12, rewards={}), Ratio(20, 8, True, 9.0), 0, 0, 5)
+REPORT = Report(Reading(KNOWN, False), TwoMeans().verdict, TwoMeans().add_counted({0.5: 2}, {}))
+ARM = Arm(Kind.KEYED, "ranker2", {("grpc", "0"): 18, ("grpc", "13"): 2}, BUSY.durations)
+SPLIT = SplitSeen(0.1, {"candidate": ARM}, REPORT)
+SEEN = Seen(
+    Health(RANKER, Condition.SERVING, 51.5, "cgroup v2"), BROKEN, ClusterHealth(healthy=1, workers=2), BUSY, SPLIT
+)
 
 
 def samples(text: str) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
@@ -100,6 +115,16 @@ def told(*seen: Seen) -> str:
         ("stopgap_requests_refused_total", {}, 5),
         ("stopgap_requests_waiting", {}, 6),
         ("stopgap_requests_in_flight", {}, 8),
+        ("stopgap_split_share", {}, 0.1),
+        ("stopgap_split_requests_total", {"arm": "candidate"}, 20),
+        ("stopgap_split_requests_failed_total", {"arm": "candidate"}, 2),
+        ("stopgap_split_request_duration_seconds_sum", {"arm": "candidate"}, 1.25),
+        ("stopgap_split_callers_total", {"arm": "legacy"}, 12),
+        ("stopgap_split_shares_wrong", {}, 1),
+        ("stopgap_split_feedback_total", {"arm": "candidate"}, 3),
+        ("stopgap_split_reward_mean", {"arm": "candidate"}, 0.5),
+        ("stopgap_split_ledger_up", {}, 0),
+        ("stopgap_split_ledger_lost_total", {}, 5),
     ],
 )
 def test_a_deployment_is_told_in_base_units(name: str, labels: dict[str, str], value: float) -> None:
@@ -110,6 +135,10 @@ def test_what_is_not_known_is_not_told_as_nought() -> None:
     down = Seen(Health(RANKER, Condition.UNKNOWN, None, "cgroup v2"), None, None, None)
     names = {name for name, _ in samples(told(down))}
     assert not {name for name in names if name.startswith(("stopgap_request", "stopgap_worker"))}
+    assert not {name for name in names if name.startswith("stopgap_split")}
+    unheard = replace(down, split=SplitSeen(0.1))
+    split = {name for name, _ in samples(told(unheard)) if name.startswith("stopgap_split")}
+    assert split == {"stopgap_split_share", "stopgap_split_ledger_up"}
     assert not {"stopgap_model_memory_bytes", "stopgap_model_workers_healthy"} & names
     assert samples(told(down))["stopgap_model_up", frozenset({("model", "ranker")})] == 0
 

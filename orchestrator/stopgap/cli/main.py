@@ -29,6 +29,7 @@ COMMANDS = (
     "report",
     "shadow",
     "split",
+    "feedback",
     "promote",
     "rollback",
     "retire",

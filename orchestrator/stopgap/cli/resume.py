@@ -7,6 +7,7 @@ import click
 from stopgap.cli.output import print_error, reporter, warn_of_sunset
 from stopgap.engines.choice import Engines
 from stopgap.errors import StopgapError
+from stopgap.ledgers import recover_ledgers
 from stopgap.observing import KINDS, observe_again
 from stopgap.recovery import resume as bring_back
 from stopgap.store import Store
@@ -18,7 +19,7 @@ __all__ = ["resume"]
 @click.command()
 @click.argument("names", nargs=-1, metavar="[NAME…]")
 def resume(names: tuple[str, ...]) -> None:
-    """Bring back what is down, all or the deployments NAME, and their observers; after a reboot above all.
+    """Bring back what is down, all or the deployments NAME, their observers and ledgers; after a reboot above all.
 
     Docker brings its containers back by itself; what bubblewrap runs waits for this command.
     """
@@ -41,5 +42,6 @@ def resume(names: tuple[str, ...]) -> None:
                 for process in back:
                     click.echo(f"the {process} of {name} is there again")
                 warn_of_sunset(name, store.deployment(name).until, utc_today())
+        recover_ledgers(store, report.say)
     if failed:
         raise click.exceptions.Exit(1)

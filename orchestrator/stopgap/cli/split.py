@@ -9,14 +9,16 @@ import click
 from rich.text import Text
 
 from stopgap.cli.arguments import caller_key, reason, share
+from stopgap.cli.ledger_table import ledger_object, print_ledger
 from stopgap.cli.output import print_json, print_table, reporter
 from stopgap.engines.choice import Engines
 from stopgap.errors import DeploymentError
 from stopgap.front.arms import Arm
 from stopgap.handover import splitting
-from stopgap.handover.ratio import Ratio
 from stopgap.handover.splitting import Arms, Asked
 from stopgap.handover.units import check_ratio
+from stopgap.ledger.ratio import Ratio
+from stopgap.ledger.report import Report, report_of
 from stopgap.recovery import recover
 from stopgap.stages import HandOver, Key, Stage, percent
 from stopgap.store import Store
@@ -37,6 +39,18 @@ BOUNDS_MS = (1, 5, 25, 100, 500)
     metavar="header:NAME|cookie:NAME",
     help="What tells callers apart.  [default: as before]",
 )
+@click.option(
+    "--feedback-port",
+    type=click.IntRange(0, 65535),
+    metavar="PORT",
+    help="Of the loopback, where programs may say what came of an answer; 0: nowhere.  [default: as before]",
+)
+@click.option(
+    "--reward-margin",
+    type=click.FloatRange(0, 1, max_open=True),
+    metavar="M",
+    help="By so much may the candidate's mean reward be lower. Without it nothing passes.",
+)
 @click.option("--off", is_flag=True, help="All callers to the legacy model again.")
 @click.option("--show", is_flag=True, help="What both were asked so far.")
 @click.option(
@@ -54,6 +68,8 @@ def split(
     candidate: str,
     wanted: int | None,
     key: Key | None,
+    feedback_port: int | None,
+    reward_margin: float | None,
     off: bool,
     show: bool,
     check: Path | None,
@@ -67,9 +83,14 @@ def split(
     grows they stay so. Who says nothing is answered by NAME, and counted apart; so is who asks for its own version.
 
     The candidate is a deployment behind the same front, served with --also-called NAME.
+
+    Each answer has an identity in its header stopgap-request-id. A ledger counts each caller once, and takes in what
+    came of the answers: by HTTP with --feedback-port, or from a file by stopgap feedback.
     """
     if sum((wanted is not None, off, show, check is not None)) != 1:
         raise click.UsageError("Say one of --candidate-share, --off, --show and --check.")
+    if wanted is None and (feedback_port is not None or reward_margin is not None):
+        raise click.UsageError("--feedback-port and --reward-margin go with --candidate-share.")
     if force and not reason:
         raise click.UsageError("--force needs a --reason.")
     store = Store.default()
@@ -79,17 +100,20 @@ def split(
         if off:
             splitting.unsplit(name, reason, engines, store)
         elif wanted is not None:
-            asked = Asked(wanted, key, candidate, reason, force)
+            asked = Asked(wanted, key, candidate, feedback_port, reward_margin, reason, force)
             splitting.split(name, asked, engines, store)
     record = current(name, store)
     if check is not None:
         tell_ratio(name, check_ratio(record, check), as_json=as_json)
         return
     arms = splitting.counted(record, store, store.deployment(name)) if show else None
+    kept = report_of(record, store) if show else None
     if as_json:
-        print_json(described(record, arms))
-    else:
-        print_split(record, arms)
+        print_json(described(record, arms, kept))
+        return
+    print_split(record, arms)
+    if kept is not None:
+        print_ledger(kept, record.reward_margin)
 
 
 def tell_ratio(name: str, ratio: Ratio, *, as_json: bool) -> None:
@@ -125,19 +149,22 @@ def current(name: str, store: Store) -> HandOver:
     return record
 
 
-def described(record: HandOver, arms: Arms | None) -> dict[str, Any]:
+def described(record: HandOver, arms: Arms | None, kept: Report | None) -> dict[str, Any]:
     told = {
         "name": record.name,
         "stage": record.stage.value,
         "candidate": record.candidate.name if record.candidate else None,
         "share": record.share / 100,
         "by": str(record.key) if record.key else None,
+        "feedback_port": record.feedback_port or None,
+        "reward_margin": record.reward_margin,
         "since": record.since.isoformat() if record.since else None,
     }
     if arms is None:
         return told
     found = {"candidate": arms.candidate, "legacy": arms.legacy, "keyless": arms.keyless, "pinned": arms.pinned}
-    return {**told, "arms": {which: arm_object(arm) for which, arm in found.items()}}
+    ledger = ledger_object(kept) if kept else None
+    return {**told, "arms": {which: arm_object(arm) for which, arm in found.items()}, "ledger": ledger}
 
 
 def arm_object(arm: Arm) -> dict[str, Any]:

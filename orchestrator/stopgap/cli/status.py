@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -14,7 +15,9 @@ from stopgap.cli.output import print_json, print_table, warn_of_sunset
 from stopgap.cli.serve import described
 from stopgap.conditions import Condition, Health, look, unfinished
 from stopgap.engines.choice import Engines
-from stopgap.errors import StopgapError
+from stopgap.errors import LedgerError, StopgapError
+from stopgap.ledger.reading import reading_of
+from stopgap.ledgers import amiss
 from stopgap.legacy_requests import note_all
 from stopgap.observer.recorded import recorded
 from stopgap.observer.report import report
@@ -96,9 +99,10 @@ def status(name: str | None, as_json: bool) -> None:
                 warn_of_sunset(seen.deployment.name, seen.deployment.until, today)
         advise(found)
         tell_of_observers(found, store)
+        tell_of_splits(records, found, store)
     else:
         click.echo("Nothing is being served. Start with: stopgap serve MODEL --name NAME", err=True)
-    if any(seen.condition is Condition.LOST for seen in found) or unobserved(store):
+    if any(seen.condition is Condition.LOST for seen in found) or unobserved(store) or amiss(store):
         recover(engines, store, lambda text: click.echo(printable(text), err=True))
 
 
@@ -213,6 +217,17 @@ def tell_of_observers(found: list[Seen], store: Store) -> None:
                 click.echo(printable(f"{share} {rest}", 2000))
             for text in known["warnings"]:
                 click.echo(f"{click.style('warning:', fg='yellow', bold=True)} {printable(text, 2000)}", err=True)
+
+
+def tell_of_splits(records: Sequence[HandOver], found: list[Seen], store: Store) -> None:
+    """What is wrong with those whose callers are split."""
+    names = {name_of(seen) for seen in found}
+    for record in records:
+        if record.stage is Stage.SPLIT and record.name in names:
+            with contextlib.suppress(LedgerError):
+                told = reading_of(record, store)
+                for text in told.warnings if told else ():
+                    click.echo(f"{click.style('warning:', fg='yellow', bold=True)} {record.name}: {text}", err=True)
 
 
 def as_row(seen: Seen, today: date, stage: str = "-") -> tuple[str | Text, ...]:

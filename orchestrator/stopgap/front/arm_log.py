@@ -11,7 +11,7 @@ from typing import Any
 from stopgap.front.replies import where
 from stopgap.front.routes import TAKEN_OVER
 
-__all__ = ["ARMS", "ARM_TAGS", "OBSERVER_HEADER", "arm_log"]
+__all__ = ["ARMS", "ARM_TAGS", "OBSERVER_HEADER", "arm_log", "predictions"]
 
 OBSERVER_HEADER = "stopgap-observer"
 """A request with this header is the comparison's own asking, and counted nowhere here."""
@@ -28,10 +28,15 @@ ARM_TAGS = {
 }
 
 _PREDICTIONS = (
-    f'xds.route_name.startsWith("{TAKEN_OVER}/") && !("{OBSERVER_HEADER}" in request.headers)'
+    f'!("{OBSERVER_HEADER}" in request.headers)'
     ' && (request.url_path == "/tensorflow.serving.PredictionService/Predict"'
     ' || request.method == "POST" && request.url_path.startsWith("/v1/"))'
 )
+
+
+def predictions(routes: str) -> dict[str, Any]:
+    """The condition of an access log: predictions, by routes whose names begin so, that no comparison asks for."""
+    return where(f'xds.route_name.startsWith("{routes}") && {_PREDICTIONS}')
 
 
 def arm_log() -> dict[str, Any]:
@@ -39,7 +44,7 @@ def arm_log() -> dict[str, Any]:
     stats = "envoy.extensions.access_loggers.stats.v3.Config"
     return {
         "name": "envoy.access_loggers.stats",
-        "filter": where(_PREDICTIONS),
+        "filter": predictions(f"{TAKEN_OVER}/"),
         "typed_config": {
             "@type": f"type.googleapis.com/{stats}",
             "stats_scope": {"prefix": ARMS},

@@ -18,6 +18,7 @@ from stopgap.errors import FrontError
 from stopgap.front.clusters import cluster
 from stopgap.front.grpc_listener import GRPC_LISTENER, grpc_listener
 from stopgap.front.grpc_routes import grpc_routes
+from stopgap.front.ledger_log import ledger_cluster
 from stopgap.front.mirroring import observer_clusters
 from stopgap.front.readiness import readiness
 from stopgap.front.rest_listener import REST_LISTENER, rest_listener
@@ -72,7 +73,9 @@ def configuration(
     rest = rest_listener(settings, _watched(settings, REST_ROUTES), _watched(settings, READINESS))
     return {
         BOOTSTRAP: _text(_bootstrap(settings)),
-        CLUSTERS: _resources([each for upstream in ordered for each in _clusters(settings, upstream)]),
+        CLUSTERS: _resources(
+            [ledger_cluster(settings), *(each for upstream in ordered for each in _clusters(settings, upstream))]
+        ),
         GRPC_ROUTES: _resources([grpc_routes(GRPC_LISTENER, named, taken)]),
         REST_ROUTES: _resources([rest_routes(REST_LISTENER, named, taken)]),
         READINESS: _resources([readiness(ordered)]),

@@ -7,6 +7,8 @@ from typing import Any
 
 from stopgap.front.arm_log import arm_log
 from stopgap.front.clusters import FRAME_BYTES
+from stopgap.front.ledger_log import ledger_log
+from stopgap.front.noting import CALLERS_FILTER
 from stopgap.front.settings import FrontSettings
 
 __all__ = ["ARRIVAL_S", "http_filter", "listener", "whole_request"]
@@ -61,9 +63,9 @@ def listener(
         "request_headers_timeout": "10s",
         # What has chosen its route already is not held by the idle timeout.
         "request_timeout": f"{ARRIVAL_S + settings.max_message_mib}s",
-        "http_filters": [*filters, _router()],
+        "http_filters": [*filters, _callers(), _router()],
         "local_reply_config": replies,
-        "access_log": [arm_log()],
+        "access_log": [arm_log(), ledger_log()],
         **more,
     }
     return {
@@ -97,6 +99,11 @@ def whole_request(largest_bytes: int) -> dict[str, Any]:
 def _window_bytes(settings: FrontSettings) -> int:
     """How much of a request Envoy holds: it reads a message only when all of it is there."""
     return settings.max_message_bytes + FRAME_BYTES
+
+
+def _callers() -> dict[str, Any]:
+    """Does nothing but where the route of a split tells it what."""
+    return http_filter(CALLERS_FILTER, "envoy.extensions.filters.http.header_to_metadata.v3.Config")
 
 
 def _router() -> dict[str, Any]:

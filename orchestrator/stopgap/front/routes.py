@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from enum import Enum
 from typing import Any
 
+from stopgap.front.noting import callers_key, identity, share_held
 from stopgap.front.settings import SHARES, Split, Takeover, Upstream
 from stopgap.front.sunset_headers import sunset_headers
 
@@ -94,12 +95,14 @@ def split_up(
     return {
         **{name: value for name, value in route.items() if name != "response_headers_to_add"},
         "name": _name_of(takeover, Kind.KEYED),
+        "metadata": share_held(split),
+        "typed_per_filter_config": callers_key(split),
         "route": {
             **action,
             **({"retry_policy": _once_more()} if legacy.retried and candidate.retried else {}),
             "weighted_clusters": {
                 "clusters": [
-                    {"name": each.name, "weight": weight, "response_headers_to_add": _told_by(each)}
+                    {"name": each.name, "weight": weight, "response_headers_to_add": [*_told_by(each), identity()]}
                     for each, weight in weights
                 ],
                 "use_hash_policy": True,

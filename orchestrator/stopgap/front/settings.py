@@ -8,10 +8,13 @@ from datetime import datetime
 
 from stopgap.errors import FrontError
 
-__all__ = ["SHARES", "FrontSettings", "Mirror", "Split", "Takeover", "Upstream"]
+__all__ = ["LEDGER_SOCKET", "SHARES", "FrontSettings", "Mirror", "Split", "Takeover", "Upstream"]
 
 SHARES = 10_000
 """A share is so many of these: hundredths of a percent."""
+
+LEDGER_SOCKET = "+ledger.sock"
+"""Among the observers' sockets, which are called after models; no model's name has a + in it."""
 
 # sun_path's 108 bytes, less the NUL that ends it.
 _LONGEST_SOCKET_PATH = 107
@@ -175,6 +178,10 @@ class FrontSettings:
     def observer_socket(self, upstream: Upstream, mirror: Mirror) -> str:
         """Likewise, where one of the upstream's observers listens."""
         return self._checked(f"{self.observers_folder}/{upstream.name}.{mirror.observer}.sock")
+
+    def ledger_socket(self) -> str:
+        """Likewise, where the front's ledger listens."""
+        return self._checked(f"{self.observers_folder}/{LEDGER_SOCKET}")
 
     def _socket(self, upstream: Upstream, name: str) -> str:
         return self._checked(f"{self.sandboxes_folder}/{upstream.name}/{name}")

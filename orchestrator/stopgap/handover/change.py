@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from stopgap import ledgers
 from stopgap.client.channel import ServingChannel
 from stopgap.client.requests import status_request
 from stopgap.engines.choice import Engines
@@ -65,6 +66,7 @@ def change(legacy: Deployment, engines: Engines, store: Store, make: Make) -> Ch
     Raises:
         DeploymentError: The change cannot be.
         FrontError: The front does not run, did not take it up, or somebody else answers than should.
+        LedgerError: The ledger of a split does not come.
     """
     address = legacy.front
     fronts = Fronts(engines.named(legacy.engine), store)
@@ -76,9 +78,23 @@ def change(legacy: Deployment, engines: Engines, store: Store, make: Make) -> Ch
         began = time.monotonic()
         undo.put("going back", lambda: put_back(before, fronts, legacy))
         store.put_hand_over(after)
+        if after.stage is Stage.SPLIT:  # before the front splits anybody, so that each answer is heard of
+            keep_ledger(before, after, store)
         fronts.refresh(address)
         check_answers(legacy.address, after)
+        ledgers.follow(address.grpc_port, store)
         return Change(before, after, time.monotonic() - began)
+
+
+def keep_ledger(before: HandOver, after: HandOver, store: Store) -> None:
+    """
+    Raises:
+        LedgerError: It does not come, or cannot listen where it should.
+    """
+    if after.feedback_port != before.feedback_port:
+        ledgers.start_anew(after.grpc_port, store)
+    else:
+        ledgers.follow(after.grpc_port, store)
 
 
 def put_back(before: HandOver, fronts: Fronts, legacy: Deployment) -> None:
@@ -87,6 +103,7 @@ def put_back(before: HandOver, fronts: Fronts, legacy: Deployment) -> None:
     else:
         fronts.store.remove_hand_over(before.name)
     fronts.refresh(legacy.front)
+    ledgers.start_anew(before.grpc_port, fronts.store)
 
 
 def check_answers(address: str, record: HandOver) -> None:

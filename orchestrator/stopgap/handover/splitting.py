@@ -25,12 +25,16 @@ class Asked:
     Attributes:
         share: The candidate's, of `stages.SHARES`.
         key: By what callers are told apart; None for what is so already.
+        feedback_port: Where what came of answers may be told; 0: nowhere; None: as before.
+        reward_margin: By how much the candidate's mean reward may be lower; None: as it was stated, or not at all.
         force: Also where callers would notice.
     """
 
     share: int
     key: Key | None
     candidate: str
+    feedback_port: int | None = None
+    reward_margin: float | None = None
     reason: str = ""
     force: bool = False
 
@@ -75,6 +79,11 @@ def split(name: str, asked: Asked, engines: Engines, store: Store) -> Change:
 def parted(record: HandOver, asked: Asked, candidate: Deployment, key: Key) -> HandOver:
     """Another split gets another salt, and one that only grows or shrinks keeps it."""
     same = record.stage is Stage.SPLIT and record.key == key
+    if same and asked.reward_margin not in (None, record.reward_margin):
+        raise DeploymentError(
+            f"The margin of this split was stated when it began: {record.reward_margin}.",
+            f"A margin that is chosen after a look shows nothing. Begin anew: stopgap split {record.name} --off",
+        )
     return moved(
         record,
         Stage.SPLIT,
@@ -84,6 +93,8 @@ def parted(record: HandOver, asked: Asked, candidate: Deployment, key: Key) -> H
         share=asked.share,
         key=key,
         salt="" if same else new_salt(),
+        feedback_port=record.feedback_port if asked.feedback_port is None else asked.feedback_port,
+        reward_margin=asked.reward_margin,
         reason=asked.reason,
     )
 

@@ -1,7 +1,7 @@
 """The callers of a split, as those who asked have written them down: each counted once, by who answered first.
 
-The front does not write down who asks: it is contained, and may write no file. But each answer names its model, in the
-header `stopgap-model`.
+For those whose callers pass another front than ours on their way, which knows better who they are than a header tells;
+the split's own ledger counts the others. Each answer names its model, in the header `stopgap-model`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 from stopgap.errors import DataError, DeploymentError
-from stopgap.handover.ratio import Ratio, SampleRatio
+from stopgap.ledger.ratio import Ratio, SampleRatio
 from stopgap.printable import printable
 from stopgap.stages import SHARES, HandOver, Stage
 
@@ -35,8 +35,8 @@ def check_ratio(record: HandOver, file: Path) -> Ratio:
         raise DeploymentError(
             f"The callers of {record.name} are not split.", f"See its stage: stopgap status {record.name}"
         )
-    ratio, known = SampleRatio(record.share / SHARES), set[bytes]()
-    seen, fresh = ratio.update(0, 0), {record.candidate.name: 0, record.name: 0}
+    ratio, known = SampleRatio(), set[bytes]()
+    seen, fresh = ratio.look(), {record.candidate.name: 0, record.name: 0}
     try:
         with file.open(encoding="utf-8") as lines:
             for number, line in enumerate(lines, 1):
@@ -53,7 +53,7 @@ def check_ratio(record: HandOver, file: Path) -> Ratio:
 
 def counted(ratio: SampleRatio, fresh: dict[str, int], record: HandOver) -> Ratio:
     legacy = fresh[record.name]
-    return ratio.update(sum(fresh.values()) - legacy, legacy)
+    return ratio.update(record.share / SHARES, sum(fresh.values()) - legacy, legacy)
 
 
 def caller_in(line: str, models: Collection[str], place: str) -> tuple[bytes, str]:

@@ -5,20 +5,19 @@ What else came with a request, a caller's credentials say, ends here: it is neit
 
 from __future__ import annotations
 
-import os
 import re
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import grpc
 
+from stopgap.client.unix_server import serving_on
+
 __all__ = ["receiving"]
 
 THREADS = 2
-END_S = 0.5
 REQUEST_ID = "x-request-id"
 # A caller may have chosen it: what a log or a page could take for something else is none.
 ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/+=@-]{0,127}")
@@ -44,28 +43,12 @@ def id_in(metadata: Sequence[tuple[str, str | bytes]]) -> str:
     return found[0] if found and isinstance(found[0], str) and ID.fullmatch(found[0]) else ""
 
 
-@contextmanager
-def receiving(path: Path, offer: Offer) -> Iterator[None]:
-    """Within the block the socket is there; Envoy's user may connect to it, whom the folder alone lets in.
+def receiving(path: Path, offer: Offer) -> AbstractContextManager[None]:
+    """Within the block the socket is there.
+
+    What is too large is to be counted, so it has to be taken first; the front's own limit holds.
 
     Raises:
         OSError, RuntimeError: It cannot be bound.
     """
-    path.unlink(missing_ok=True)
-    server = grpc.server(
-        ThreadPoolExecutor(THREADS, thread_name_prefix="receiver"),
-        handlers=[Receiver(offer)],
-        # What is too large is to be counted, so it has to be taken first; the front's own limit holds.
-        options=[("grpc.max_receive_message_length", -1), ("grpc.so_reuseport", 0)],
-    )
-    # A socket's path has 107 bytes at most, and the state folder's may have more.
-    folder = os.open(path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        server.add_insecure_port(f"unix:/proc/self/fd/{folder}/{path.name}")
-        path.chmod(0o666)
-        server.start()
-        yield
-    finally:
-        server.stop(END_S).wait()
-        path.unlink(missing_ok=True)
-        os.close(folder)
+    return serving_on(path, Receiver(offer), THREADS)
