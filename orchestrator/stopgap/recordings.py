@@ -7,14 +7,10 @@ from pathlib import Path
 from typing import ClassVar, Optional
 
 from stopgap.errors import RecordingError
-from stopgap.journal.recorder import MIB, Bounds
-from stopgap.journal.redaction import Rule, rule_in
 from stopgap.observers import Kind, Wanted
 from stopgap.store import Store
 
 __all__ = ["RECORDINGS", "Recording", "default_folder"]
-
-DAY_S = 24 * 3600.0
 
 
 @dataclass(frozen=True)
@@ -49,23 +45,6 @@ class Recording(Wanted):
     @property
     def folder(self) -> Path:
         return Path(self.out)
-
-    @property
-    def rules(self) -> tuple[Rule, ...]:
-        """
-        Raises:
-            JournalError: One is none.
-        """
-        return tuple(rule_in(text) for text in self.redact)
-
-    @property
-    def bounds(self) -> Bounds:
-        """
-        Raises:
-            JournalError: They cannot be kept.
-        """
-        age_s = None if self.keep_days is None else self.keep_days * DAY_S
-        return Bounds(self.segment_mib * MIB, self.quota_mib * MIB, age_s)
 
 
 RECORDINGS: Kind[Recording] = Kind(Recording, "recorder", "record", "recorders", RecordingError)

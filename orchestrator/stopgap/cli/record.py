@@ -15,6 +15,7 @@ from stopgap.engines.choice import Engines
 from stopgap.errors import JournalError, RecordingError
 from stopgap.journal.redaction import rule_in
 from stopgap.observer.recorded import Recorded, recorded
+from stopgap.observer.recording import bounds_of
 from stopgap.printable import printable
 from stopgap.recordings import RECORDINGS, Recording, default_folder
 from stopgap.recovery import recover
@@ -128,7 +129,7 @@ def wanted_in(context: click.Context, options: dict[str, Any], store: Store) -> 
     else:
         out = before.folder if before else default_folder(name, store)
     wanted = Recording(name=name, token="", out=os.fspath(out), **how)
-    _ = wanted.bounds  # so that what cannot be is told before anything starts
+    bounds_of(wanted)  # so that what cannot be is told before anything starts
     return wanted
 
 

@@ -19,7 +19,6 @@ from pathlib import Path
 
 from stopgap.errors import JournalError
 from stopgap.journal.index import IndexLine, line_in
-from stopgap.journal.tfrecord import Damage, read_records
 
 __all__ = ["Folder", "Held", "Removed", "Segment"]
 
@@ -196,6 +195,9 @@ class Folder:
 
 def whole_up_to(records: Path) -> int:
     """Where the last whole record ends."""
+    # Who only asks what there is need not wait for NumPy.
+    from stopgap.journal.tfrecord import Damage, read_records  # noqa: PLC0415
+
     end = 0
     try:
         for record in read_records(records):

@@ -16,8 +16,8 @@ from stopgap.client.model import RemoteModel
 from stopgap.client.signatures import Signature
 from stopgap.client.status import UNAVAILABLE, WORKER_DIED, code_name
 from stopgap.errors import JournalError, PredictionError, RecordingError, ShadowError
-from stopgap.journal.recorder import Exchange, Recorder, Reply
-from stopgap.journal.redaction import Rule
+from stopgap.journal.recorder import MIB, Bounds, Exchange, Recorder, Reply
+from stopgap.journal.redaction import Rule, rule_in
 from stopgap.observer.accounts import Accounts
 from stopgap.observer.counting import BEGUN, JOINED
 from stopgap.observer.questions import LEGACY_DOWN, Dropped, request_in
@@ -31,11 +31,12 @@ from stopgap.printable import printable
 from stopgap.recordings import RECORDINGS, Recording
 from stopgap.store import Store
 
-__all__ = ["NOT_ITS_INPUTS", "NOT_WRITTEN", "NO_ROOM", "Writing", "check_rules", "observe"]
+__all__ = ["NOT_ITS_INPUTS", "NOT_WRITTEN", "NO_ROOM", "Writing", "bounds_of", "check_rules", "observe"]
 
 log = logging.getLogger(__name__)
 
 COMMIT_EVERY_S = 1.0
+DAY_S = 24 * 3600.0
 NO_ROOM, NOT_WRITTEN = "the disk was nearly full", "could not be written"
 NOT_ITS_INPUTS = "inputs that no rule can know"
 EVER = "records that the folder has had"
@@ -49,13 +50,23 @@ def observe(name: str, store: Store, listens: Callable[[], None], ends: threadin
     with contextlib.ExitStack() as opened:
         channel = opened.enter_context(channel_to(store.deployment(name), recording.token))
         signatures = RemoteModel(channel, name).signatures(OPEN_TIMEOUT_S).values()
-        check_rules(recording.rules, signatures)
+        rules = [rule_in(text) for text in recording.redact]
+        check_rules(rules, signatures)
         share = recording.per_million / 1e6
-        journal = opened.enter_context(Recorder(recording.folder, recording.bounds, recording.rules, share))
+        journal = opened.enter_context(Recorder(recording.folder, bounds_of(recording), rules, share))
         results = opened.enter_context(Results(RECORDINGS.folder_of(name, store) / RESULTS))
         writing = Writing(recording, store, channel, journal, results)
         writing.take_up(signatures)
         at_work(writing, recording, store, listens, ends)
+
+
+def bounds_of(recording: Recording) -> Bounds:
+    """
+    Raises:
+        JournalError: They cannot be kept.
+    """
+    age_s = None if recording.keep_days is None else recording.keep_days * DAY_S
+    return Bounds(recording.segment_mib * MIB, recording.quota_mib * MIB, age_s)
 
 
 def check_rules(rules: Sequence[Rule], signatures: Iterable[Signature]) -> None:
