@@ -85,7 +85,7 @@ model itself. They are to be answered rightly or not at all, and soon again.
 - That what is shown to a shadow's observer is read in a sandbox: it parses callers' messages and both models' answers
   on the host, as their clients do, after weighing them. It runs no model, and [hands no credentials on](shadow.md).
 - That callers of a split stay unknown to who may read the state folder: its ledger has digests of their keys, under a
-  salt that lies beside them ([the file](hand-over.md#the-file)). And whoever may connect to this machine's loopback, and
+  salt that lies beside them ([the file](hand-over.md#the-file)). Whoever may connect to this machine's loopback, and
   was given an answer's identity, may say what came of that answer.
 - That state survives: a model that changes state loses it with its worker, and the incident says so.
 """
