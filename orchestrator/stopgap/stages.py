@@ -158,6 +158,8 @@ class HandOver:
         splits = self.stage is Stage.SPLIT
         require(0 < self.share < SHARES if splits else self.share == 0, "a share that cannot be")
         require(not splits or (self.key is not None and SALT.fullmatch(self.salt) is not None), "a split by nothing")
+        require(self.feedback_port in range(65536), "a port that cannot be")
+        require(self.reward_margin is None or 0 <= self.reward_margin < 1, "a margin that cannot be")
         require(self.legacy.name == self.name, "another model's name")
         for model in (self.legacy, *([self.candidate] if self.candidate else [])):
             require(DIGEST.fullmatch(model.digest) is not None, "a digest that is none")

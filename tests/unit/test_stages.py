@@ -96,6 +96,15 @@ def test_a_history_does_not_grow_for_ever() -> None:
     assert len(record.history) == 1000
 
 
+def test_a_margin_stays_with_its_split_and_a_port_is_said_anew() -> None:
+    split = onward(at(Stage.LEGACY), Stage.SPLIT, feedback_port=8510, reward_margin=0.02)
+    wider = moved(split, Stage.SPLIT, now=NOW, by=ANNA, share=5000, feedback_port=8510)
+    assert (wider.reward_margin, wider.feedback_port) == (0.02, 8510)
+    anew = onward(split, Stage.SPLIT, salt="f" * 16)
+    assert (anew.reward_margin, anew.feedback_port) == (None, 0)
+    assert onward(split, Stage.PROMOTED).feedback_port == 0
+
+
 @pytest.mark.parametrize(
     "changes",
     [
@@ -105,6 +114,8 @@ def test_a_history_does_not_grow_for_ever() -> None:
         {"share": 10_000},
         {"key": None},
         {"salt": "not hex"},
+        {"feedback_port": 70_000},
+        {"reward_margin": 1.5},
         {"name": "other"},
         {"legacy": {"name": "ranker", "digest": "short", "version": 7}},
         {"history": [{}]},
