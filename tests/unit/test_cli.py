@@ -45,6 +45,7 @@ COMMANDS = [
     "status",
     "logs",
     "incidents",
+    "live",
     "metrics",
     "audit",
     "resume",

@@ -35,6 +35,7 @@ COMMANDS = (
     "status",
     "logs",
     "incidents",
+    "live",
     "metrics",
     "audit",
     "resume",

@@ -17,7 +17,7 @@ from stopgap.front.traffic import Traffic, traffic
 from stopgap.progress import Progress
 from stopgap.verdict import FAIL, Agreement, agreement
 
-__all__ = ["ALPHA", "Baseline", "Guard", "Watched", "baseline_of", "watch"]
+__all__ = ["ALPHA", "Baseline", "Guard", "Watched", "baseline_of", "outcomes", "watch"]
 
 ALPHA = 0.01
 MORE_ERRORS = 0.01  # of all requests, beyond what the legacy model had
