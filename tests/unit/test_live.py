@@ -30,7 +30,7 @@ from stopgap.live.gathering import Gathering, Remains
 from stopgap.live.history import BIN_S, BINS, History
 from stopgap.live.overview import overview_of
 from stopgap.live.rounds import Asked, Rounds
-from stopgap.live.shadow_views import pace_told, shadow_view, span_told
+from stopgap.live.shadow_views import course_of, pace_told, shadow_view, span_told
 from stopgap.live.views import Card
 from stopgap.observer.course import Reading
 from stopgap.report import needed
@@ -285,6 +285,16 @@ def test_the_verdict_so_far_stands_with_how_it_grew() -> None:
     assert view.told == "10 % of what users ask over gRPC is asked of ranker2 too."
 
 
+def test_agreement_is_drawn_from_the_first_readings_on() -> None:
+    (finding, _) = shadow_findings()
+    readings = [Reading(1000.0 + units, units, 0.9, 0.5, 1.0, "INCONCLUSIVE") for units in (10, 20, 30)]
+    course = course_of(replace(finding, history=()), readings)
+    assert course is not None
+    assert list(course.units) == [10, 20, 30, 60]
+    assert course_of(replace(finding, history=()), readings[:1]) is None
+    assert course_of(replace(finding, outcome="SHOWN"), readings) is None
+
+
 def test_before_anything_was_compared_that_is_what_it_says() -> None:
     view = shadow_view(shadow(0), NOW.timestamp())
     assert (view.headline, list(view.conditions), view.outcome) == ("Nothing was compared yet", [], "INCONCLUSIVE")
@@ -368,6 +378,11 @@ def test_an_empty_folder_is_empty_and_a_broken_one_is_not() -> None:
     assert overview_of(snapshot()).empty
     broken = overview_of(snapshot(problem="It cannot be used."))
     assert (broken.empty, broken.headline) == (False, "The state folder needs you")
+
+
+def test_what_is_to_be_typed_does_nothing_else_whatever_a_name_is() -> None:
+    found = overview_of(snapshot(model("x; rm -rf ~", Condition.DOWN)))
+    assert found.alerts[0].command == "stopgap logs 'x; rm -rf ~'"
 
 
 # A real state folder, of which nothing runs.

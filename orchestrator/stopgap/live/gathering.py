@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
+from shlex import quote
 from typing import Any, Optional
 
 from stopgap.conditions import Condition, Health, look, unfinished
@@ -233,11 +234,11 @@ class Gathering:
             for error in store.damaged_sunsets()
         ]
         left = [
-            Remains(name, Condition.UNFINISHED, "It was not served to the end.", f"stopgap stop {name}")
+            Remains(name, Condition.UNFINISHED, "It was not served to the end.", f"stopgap stop {quote(name)}")
             for name in answers.get(UNFINISHED, Answer()).value or ()
         ]
         retired = [
-            Remains(each.name, Condition.RETIRED, "", f"stopgap stop {each.name}", each)
+            Remains(each.name, Condition.RETIRED, "", f"stopgap stop {quote(each.name)}", each)
             for each in records
             if each.stage is Stage.RETIRED and each.name not in store.names()
         ]

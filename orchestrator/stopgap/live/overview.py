@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import date
+from shlex import quote
 
 from stopgap.conditions import Condition
 from stopgap.live.cards import MOST_TOLD, card_of, rate_told
@@ -125,31 +126,31 @@ def alerts_of_workers(seen: ModelSeen) -> list[Alert]:
     if seen.health and seen.health.condition in TROUBLES:
         tone, told, command = TROUBLES[seen.health.condition]
         told = " ".join(filter(None, (told, seen.health.detail)))
-        found.append(Alert(tone, seen.name, told, command.format(seen.name)))
+        found.append(Alert(tone, seen.name, told, command.format(quote(seen.name))))
     if seen.incidents and seen.incidents.quarantined:
         away = counted(min(MOST_TOLD, seen.incidents.quarantined), "request")
         told = f"turns {away} away: each of them has ended a worker."
-        found.append(Alert("warning", seen.name, told, f"stopgap incidents {seen.name}"))
+        found.append(Alert("warning", seen.name, told, f"stopgap incidents {quote(seen.name)}"))
     return found
 
 
 def alerts_of_sunset(name: str, until: date, today: date) -> list[Alert]:
     days = days_left(until, today)
     if days < 0:
-        return [Alert("fail", name, f"is OVERDUE: it should have been gone since {until}.", moving(name))]
+        return [Alert("fail", name, f"is OVERDUE: it should have been gone since {until}.", moving(quote(name)))]
     if days > SOON_DAYS:
         return []
     left = f"{counted(days, 'day')} left" if days else "that is today"
-    return [Alert("warning", name, f"must be gone by {until}: {left}.", moving(name))]
+    return [Alert("warning", name, f"must be gone by {until}: {left}.", moving(quote(name)))]
 
 
 def alerts_of_shadow(name: str, shadow: Report) -> list[Alert]:
     found = []
     if shadow.shadow is not None and not shadow.observed:
         told = "has a shadow, and nobody observes: its observer has died."
-        found.append(Alert("fail", name, told, f"stopgap resume {name}"))
+        found.append(Alert("fail", name, told, f"stopgap resume {quote(name)}"))
     if shadow.shadow is not None and shadow.totals.dropped:
         dropped = counted(sum(shadow.totals.dropped.values()), "request")
         told = f"has a shadow that has lost {dropped}: they count against the candidate."
-        found.append(Alert("warning", name, told, f"stopgap shadow {name} --show"))
+        found.append(Alert("warning", name, told, f"stopgap shadow {quote(name)} --show"))
     return found

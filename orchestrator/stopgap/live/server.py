@@ -150,6 +150,7 @@ class Handler(BaseHTTPRequestHandler):
         return len(hosts) == 1 and hosts[0].lower() in {f"{name}:{self.server.server_port}" for name in NAMES}
 
     def _say(self, reply: Reply) -> None:
+        self.request_version = self.protocol_version  # an HTTP/0.9 would be told no headers
         self.send_response(reply.status)
         for name, value in HEADERS.items():
             self.send_header(name, value)

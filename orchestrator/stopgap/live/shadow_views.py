@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from datetime import datetime, timezone
 
@@ -113,7 +114,7 @@ def span_told(seconds: float) -> str:
 def condition_view(finding: Finding, readings: Sequence[Reading], now_s: float) -> ConditionView:
     telling = telling_of(finding)
     heading = heading_of(finding)
-    course = course_of(finding)
+    course = course_of(finding, readings)
     shown = finding.outcome != "SHOWN"
     facts = [Fact("Seen", telling.told(finding.estimate), f"of {counted(finding.units, 'unit')}")]
     if shown:
@@ -138,18 +139,19 @@ def condition_view(finding: Finding, readings: Sequence[Reading], now_s: float) 
     )
 
 
-def course_of(finding: Finding) -> Course | None:
-    """As the judge has it, unit by unit, and how it stands now; none where there is no band to be drawn."""
-    moments = [each for each in finding.history if each.estimate == each.estimate]
-    if moments and moments[-1].units < finding.units:
-        moments.append(Moment(finding.units, finding.estimate, finding.lower, finding.upper, finding.window))
-    if len(moments) < LEAST_POINTS:
+def course_of(finding: Finding, readings: Sequence[Reading]) -> Course | None:
+    """As the judge has it, unit by unit; between its points, and at the end, as it was read. None with too few."""
+    now = Moment(finding.units, finding.estimate, finding.lower, finding.upper)
+    read = (Moment(each.units, each.estimate, each.lower, each.upper) for each in readings)
+    points = {each.units: each for each in (*read, *finding.history, now) if not math.isnan(each.estimate)}
+    if len(points) < LEAST_POINTS or finding.outcome == "SHOWN":
         return None
+    found = [points[units] for units in sorted(points)]
     return Course(
-        [each.units for each in moments],
-        [each.estimate for each in moments],
-        [each.lower for each in moments],
-        [each.upper for each in moments],
+        [each.units for each in found],
+        [each.estimate for each in found],
+        [each.lower for each in found],
+        [each.upper for each in found],
         margin=finding.margin,
         higher_is_better=finding.higher_is_better,
     )
