@@ -26,9 +26,11 @@ from stopgap.errors import DeploymentError, EngineError
 from stopgap.front.routes import Kind
 from stopgap.front.traffic import Answered, Durations, Traffic
 from stopgap.live.cards import card_of, incidents_of
+from stopgap.live.drawings import Drawings
 from stopgap.live.gathering import Gathering, Remains
 from stopgap.live.history import BIN_S, BINS, History
 from stopgap.live.overview import overview_of
+from stopgap.live.page import Page
 from stopgap.live.rounds import Asked, Rounds
 from stopgap.live.shadow_views import course_of, pace_told, shadow_view, span_told
 from stopgap.live.views import Card
@@ -401,6 +403,8 @@ def test_what_nobody_runs_is_told_as_it_is(
     store.put(well)
     store.put(replace(well, name="hanging"))
     (store.folder / "deployments" / "broken.json").write_text('{"name": 3')
+    written = (store.folder / "deployments" / "ranker.json").read_text()
+    (store.folder / "deployments" / "up.json").write_text(written.replace('"ranker"', '"../../up"'))
     (store.folder / "handovers").mkdir()
     (store.folder / "handovers" / "odd.json").write_text("[]")
     shadows.put(Shadow("ranker", "x", "x", {}, 1, "t"), store)
@@ -410,10 +414,13 @@ def test_what_nobody_runs_is_told_as_it_is(
         return hangs.wait(60) if deployment.name == "hanging" else look(deployment, *given)
 
     monkeypatch.setattr("stopgap.live.gathering.look", hanging)
-    found = Gathering(store, 5.0).look()
+    gathering = Gathering(store, 5.5)
+    assert gathering.look().problem == ""
+    found = gathering.look()
     seen = {each.name: each for each in found.models}
     assert found.problem == ""
     assert sorted((each.name, each.condition) for each in found.remains if each.condition is Condition.DAMAGED) == [
+        ("../../up", Condition.DAMAGED),
         ("broken", Condition.DAMAGED),
         ("odd", Condition.DAMAGED),
     ]
@@ -423,7 +430,7 @@ def test_what_nobody_runs_is_told_as_it_is(
     assert seen["ranker"].incidents is None
     assert any("results" in problem for problem in seen["ranker"].problems)
     overview = overview_of(found)
-    assert {card.name: card.condition for card in overview.cards} == {"ranker": "down", "hanging": "not known yet"}
+    assert {card.name: card.condition for card in overview.cards} == {"ranker": "down", "hanging": "no answer"}
 
 
 def test_a_state_folder_that_cannot_be_read_is_told(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -438,6 +445,39 @@ def test_a_state_folder_that_cannot_be_read_is_told(store: Store, monkeypatch: p
 def test_it_numbers_what_it_sees(store: Store) -> None:
     gathering = Gathering(store, 5.0)
     assert [gathering.look().number for _ in range(3)] == [0, 1, 2]
+
+
+# The page, however many look.
+
+
+def test_it_is_written_once_for_all_who_look() -> None:
+    page, seen = Page(1.0), snapshot(model(), number=7)
+    assert page.changing(seen) is page.changing(seen)
+    assert page.changing(seen) in page.whole(seen)
+    assert "other" in page.changing(snapshot(model("other"), number=8))
+
+
+def test_a_chart_is_drawn_when_it_changes_and_not_for_every_change(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawings = Drawings()
+
+    def drawn(*values: float) -> str:
+        return drawings.spark("here", values, "evidence", "Requests", f"At most {max(values)}.")
+
+    first = drawn(1.0, 2.0)
+    assert "<svg" in first
+    assert drawn(1.0, 3.0) is first, "a moment ago"
+    monkeypatch.setattr("stopgap.live.drawings.REDRAWN_AFTER_S", 0.0)
+    assert drawn(1.0, 2.0) is first
+    second = drawn(1.0, 3.0)
+    assert second != first
+    monkeypatch.setattr("stopgap.live.drawings.AT_ONCE_S", -1.0)
+    drawings.begin()
+    assert drawn(1.0, 4.0) is second, "no time is left"
+    assert drawings.spark("nowhere yet", (1.0, 2.0), "evidence", "Requests", "x") == ""
+    monkeypatch.setattr("stopgap.live.drawings.AT_ONCE_S", 60.0)
+    drawings.begin()
+    assert drawn(1.0, 4.0) != second
+    assert "<svg" in drawings.spark("there", (math.nan, math.nan), "fail", "Errors", "None.")
 
 
 # The command.

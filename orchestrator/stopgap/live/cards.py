@@ -31,7 +31,7 @@ TONES = {
     Condition.DOWN: "fail",
     Condition.UNKNOWN: "warning",
 }
-UNANSWERED = "not known yet"
+NOT_YET, NO_ANSWER = "not known yet", "no answer"
 KINDS = {
     "died": "a worker died",
     "quarantined": "a request ended its worker alone",
@@ -50,7 +50,7 @@ def card_of(seen: ModelSeen, now: datetime) -> Card:
         identity=f"model-{hashlib.sha256(seen.name.encode('utf-8', 'replace')).hexdigest()[:10]}",
         name=seen.name,
         tone=TONES.get(health.condition, "warning") if health else "shown",
-        condition=health.condition.value if health else UNANSWERED,
+        condition=health.condition.value if health else NO_ANSWER if seen.late else NOT_YET,
         detail=health.detail if health else "",
         bundle=bundle_told(deployment.bundle),
         facts=facts_of(seen),

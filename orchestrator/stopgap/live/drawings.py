@@ -1,9 +1,8 @@
-"""The page's charts: each drawn when it is looked at, no oftener than it changes, and not for every little change."""
+"""The page's charts: drawn no oftener than they change, and only so many at once that nobody waits."""
 
 from __future__ import annotations
 
 import math
-import threading
 import time
 from collections.abc import Callable, Hashable, Sequence
 from typing import Any, Final
@@ -21,14 +20,21 @@ SPARK: Final = Size("spark", 200, 10.0)
 COLOURS: Final = {"evidence": EVIDENCE, "fail": FAIL}
 REDRAWN_AFTER_S: Final = 5.0
 FORGOTTEN_AFTER_S: Final = 600.0
+AT_ONCE_S: Final = 1.5  # what is not drawn by then is drawn the next time
 
 
 class Drawings:
-    """Those of one page, by where they stand in it."""
+    """Those of one page, by where they stand in it; for one thread at a time."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
         self._known: dict[Hashable, tuple[float, Any, Markup]] = {}
+        self._until_s = math.inf
+
+    def begin(self) -> None:
+        """With each writing of the page."""
+        now = time.monotonic()
+        self._until_s = now + AT_ONCE_S
+        self._known = {key: each for key, each in self._known.items() if now - each[0] < FORGOTTEN_AFTER_S}
 
     def spark(self, place: str, values: Sequence[float], colour: str, name: str, description: str) -> Markup:
         """How a number became what it is, small, without a word in it."""
@@ -49,16 +55,15 @@ class Drawings:
         return self._once(("course", place), (course, telling), draw)
 
     def _once(self, place: Hashable, shown: Any, draw: Callable[[], str]) -> Markup:
-        """The same as before where it shows the same, or was drawn a moment ago."""
-        with self._lock:
-            now = time.monotonic()
-            self._known = {key: each for key, each in self._known.items() if now - each[0] < FORGOTTEN_AFTER_S}
-            before = self._known.get(place)
-            if before is not None and (before[1] == shown or now - before[0] < REDRAWN_AFTER_S):
-                return before[2]
-            picture = Markup(draw())  # noqa: S704 - an element that was drawn here
-            self._known[place] = (now, shown, picture)
-            return picture
+        """The same as before where it shows the same, was drawn a moment ago, or there is no time; or none."""
+        now, before = time.monotonic(), self._known.get(place)
+        if before is not None and (before[1] == shown or now - before[0] < REDRAWN_AFTER_S or now > self._until_s):
+            return before[2]
+        if now > self._until_s:
+            return Markup()
+        picture = Markup(draw())  # noqa: S704 - an element that was drawn here
+        self._known[place] = (time.monotonic(), shown, picture)
+        return picture
 
 
 def known(values: Sequence[float]) -> tuple[float | None, ...]:

@@ -25,7 +25,8 @@ from stopgap.live.history import Flow, History
 from stopgap.live.rounds import Answer, Rounds
 from stopgap.observer.report import Report, report
 from stopgap.quiet import LegacyTraffic
-from stopgap.shadows import shadow_names
+from stopgap.settings import NAME
+from stopgap.shadows import RESULTS, folder_of, shadow_names
 from stopgap.stages import HandOver, Stage
 from stopgap.store import Deployment, Store
 from stopgap.sunset import utc_now
@@ -158,11 +159,13 @@ class Gathering:
         number, self._number = self._number, self._number + 1
         folder = str(self._store.folder)
         try:
-            models, records = self._store.deployments(), self._store.hand_overs()
+            found, records = self._store.deployments(), self._store.hand_overs()
+            models = tuple({each.name: each for each in found if NAME.fullmatch(each.name)}.values())
             answers = self._rounds.ask(self._questions(models, records))
             self._add_to_histories(models, answers)
             seen = tuple(self._seen(each, records, answers) for each in models)
-            return Snapshot(number, utc_now(), folder, seen, self._remains(records, answers))
+            odd = tuple(misnamed(each) for each in found if each not in models)
+            return Snapshot(number, utc_now(), folder, seen, (*odd, *self._remains(records, answers)))
         except StopgapError as error:
             return Snapshot(number, utc_now(), folder, problem=f"{error.problem} {error.remedy}")
 
@@ -176,7 +179,7 @@ class Gathering:
             found[SANDBOX, each.name] = partial(ask_workers_state, each, store)
         for port in {each.front.grpc_port for each in models}:
             found[FRONT, str(port)] = partial(front_seen, port, models, records, store)
-        for name in shadow_names(store):
+        for name in shadowed(models, store):
             found[SHADOW, name] = partial(shadow_seen, name, store)
         if store.has_fronts():
             found[UNFINISHED] = lambda: unfinished(Engines(store.folder), store)
@@ -245,11 +248,23 @@ class Gathering:
         return (*damaged, *left, *retired)
 
 
+def shadowed(models: tuple[Deployment, ...], store: Store) -> set[str]:
+    """Who has a shadow, or had one of which is left what it found."""
+    found = {each.name for each in models if (folder_of(each.name, store) / RESULTS).exists()}
+    return found.union(shadow_names(store))
+
+
 def asked_beside(name: str, answers: Mapping[tuple[str, str], Answer]) -> str:
     for (what, legacy), answer in answers.items():
         if what == SHADOW and answer.value and answer.value.shadow and answer.value.shadow.candidate == name:
             return legacy
     return ""
+
+
+def misnamed(deployment: Deployment) -> Remains:
+    """Of a file that somebody has copied, or written: nothing is asked by such a name."""
+    told = "A state file has this name in it, which is another's or cannot be one."
+    return Remains(deployment.name, Condition.DAMAGED, told, "stopgap status")
 
 
 def health_seen(deployment: Deployment, store: Store) -> Health:

@@ -32,6 +32,7 @@ class Page:
         """The part that changes; it may hold whatever a model, a caller or a file has put there."""
         with self._lock:
             if self._written[0] != snapshot.number:
+                self._drawings.begin()
                 found = self._templates.get_template("now.html").render(
                     overview=overview_of(snapshot), drawings=self._drawings
                 )

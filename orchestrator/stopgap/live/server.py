@@ -20,7 +20,7 @@ HOST: Final = "127.0.0.1"
 NAMES: Final = ("127.0.0.1", "localhost", "[::1]")  # by which a browser may ask, through a tunnel too
 MOST_CONNECTIONS: Final = 32
 SILENCE_S: Final = 5.0
-LONGEST_S: Final = 20.0  # of a connection, whatever comes on it
+LONGEST_S: Final = 20.0  # of a request, and of taking an answer, however slowly either goes on
 POLICY: Final = "; ".join(
     (
         "default-src 'none'",
@@ -99,14 +99,10 @@ class Server(ThreadingHTTPServer):
         super().process_request(request, client_address)
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
-        """With an end, also for who sends a byte now and then."""
-        end = threading.Timer(LONGEST_S, cut, (request,))
-        end.daemon = True
-        end.start()
+        """Leaves its place to the next."""
         try:
             super().process_request_thread(request, client_address)
         finally:
-            end.cancel()
             self._room.release()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
@@ -119,11 +115,20 @@ class Handler(BaseHTTPRequestHandler):
     server: Server
     timeout = SILENCE_S
 
+    def handle(self) -> None:
+        """Reads it within a time, and answers."""
+        self._end = ending(self.connection)
+        try:
+            super().handle()
+        finally:
+            self._end.cancel()
+
     def do_GET(self) -> None:
+        self._end.cancel()  # how long an answer takes to be made is not the caller's doing
         self._say(self._reply())
 
     def do_HEAD(self) -> None:
-        self._say(self._reply())
+        self.do_GET()
 
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:  # noqa: ARG002 - its signature
         """What it cannot read, or has no method for, is said with the same headers, and without an echo."""
@@ -150,6 +155,8 @@ class Handler(BaseHTTPRequestHandler):
         return len(hosts) == 1 and hosts[0].lower() in {f"{name}:{self.server.server_port}" for name in NAMES}
 
     def _say(self, reply: Reply) -> None:
+        self._end.cancel()
+        self._end = ending(self.connection)
         self.request_version = self.protocol_version  # an HTTP/0.9 would be told no headers
         self.send_response(reply.status)
         for name, value in HEADERS.items():
@@ -161,6 +168,14 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
         if self.command != "HEAD":
             self.wfile.write(reply.content)
+
+
+def ending(connection: socket.socket) -> threading.Timer:
+    """Cuts it when its time is up."""
+    timer = threading.Timer(LONGEST_S, cut, (connection,))
+    timer.daemon = True
+    timer.start()
+    return timer
 
 
 def cut(request: socket.socket) -> None:
