@@ -35,6 +35,7 @@ from stopgap.live.rounds import Asked, Rounds
 from stopgap.live.shadow_views import course_of, pace_told, shadow_view, span_told
 from stopgap.live.views import Card
 from stopgap.observer.course import Reading
+from stopgap.quiet import LegacyTraffic
 from stopgap.report import needed
 from stopgap.settings import Address
 from stopgap.shadows import Shadow
@@ -253,6 +254,15 @@ def test_both_arms_of_a_split_stand_beside_each_other() -> None:
     assert rows[0] == ["candidate’s callers", "ranker2", "100", "3 %", "4 ms", "2.5 ms", "50 ms"]
     assert rows[2][2:] == ["0", "–", "–", "–", "–"]
     assert [row[1].tone for row in shown.arms.rows] == ["candidate", "legacy", "legacy"]
+
+
+def test_what_a_retirement_waits_for_is_told() -> None:
+    noted = LegacyTraffic(front_began=NOW, counted=3, asked=3, looked=NOW, quiet_since=NOW)
+    shown = card(record=split(stage=Stage.PROMOTED), noted=noted)
+    assert shown.still_asked == (
+        "By its own version it was asked 3 times since then, the last time before 2026-12-01 12:00 UTC."
+    )
+    assert card().still_asked == ""
 
 
 def test_incidents_are_told_newest_first_and_bounded() -> None:

@@ -14,6 +14,7 @@ from stopgap.live.gathering import CountedArm, ModelSeen
 from stopgap.live.history import BIN_S, BINS, Flow
 from stopgap.live.shadow_views import shadow_view
 from stopgap.live.views import Card, Fact, IncidentView, StageView, SunsetView, Tile
+from stopgap.quiet import LegacyTraffic
 from stopgap.report.layout import Cell, Column, Table
 from stopgap.report.numbers import Telling, counted
 from stopgap.stages import HandOver, Stage, percent
@@ -61,6 +62,7 @@ def card_of(seen: ModelSeen, now: datetime) -> Card:
         shadow=shadow_view(seen.shadow, now.timestamp()) if seen.shadow else None,
         arms=arms_table(seen.arms) if seen.arms else None,
         arms_told=arms_told(seen.record) if seen.record else "",
+        still_asked=still_asked(seen.noted) if seen.noted else "",
         incidents=incidents_of(seen.incidents) if seen.incidents else None,
         notes=[*seen.problems, *(f"No answer from its {who} for {late_s:.0f} s." for who, late_s in seen.late.items())],
     )
@@ -212,6 +214,14 @@ def arms_told(record: HandOver) -> str:
     if record.stage in (Stage.PROMOTED, Stage.RETIRED):
         return f"All who ask for {record.name} are answered by {candidate}"
     return ""
+
+
+def still_asked(noted: LegacyTraffic) -> str:
+    """What its retirement waits for."""
+    return (
+        f"By its own version it was asked {counted(noted.asked, 'time')} since then, "
+        f"the last time before {noted.quiet_since:%Y-%m-%d %H:%M} UTC."
+    )
 
 
 def arms_table(found: Sequence[CountedArm]) -> Table:

@@ -151,6 +151,7 @@ class Card:
         identity: By which the page knows it again.
         tone: `pass`, `warning`, `fail` or `shown`.
         part: In somebody else's hand-over.
+        still_asked: What its retirement waits for; may be empty.
         notes: What could not be known, and who does not answer.
         wide: It has more to show than others.
     """
@@ -169,6 +170,7 @@ class Card:
     shadow: Optional[ShadowView]  # noqa: UP045
     arms: Optional[Table]  # noqa: UP045
     arms_told: str
+    still_asked: str
     incidents: Optional[IncidentView]  # noqa: UP045
     notes: Sequence[str]
 
