@@ -12,7 +12,7 @@ PROTO_FILES := $(wildcard protos/stopgap_protos/*.proto)
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help setup system tools demo test test-hostile test-chaos test-ab test-hand-over fuzz lint format bench performance dist docs protos protos-check lock clean
+.PHONY: help setup system tools demo demo-ab test test-hostile test-chaos test-ab test-hand-over fuzz lint format bench performance dist docs protos protos-check lock clean
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -20,7 +20,10 @@ help: ## List these targets
 setup: system $(INSTALLED) ## Install what is needed: an engine (as root) and .venv, with .venv/bin/stopgap
 
 demo: setup ## A contrib model that TensorFlow 2 refuses answers from a sandbox; ENGINE=bubblewrap make demo chooses its engine
-	$(VENV)/bin/python tools/demo.py $(ARGS)
+	$(VENV)/bin/python -m tools.demo $(ARGS)
+
+demo-ab: setup ## The whole hand-over: a successor is trained, shadowed, given a share, promoted; the sandbox is retired
+	$(VENV)/bin/python -m tools.demo_ab $(ARGS)
 
 test: tools setup lint protos-check ## Lint, types, all tests; ARGS="-k name" for some, REQUIRE_ENGINES=docker and REQUIRE_PYTHONS=3.9 to insist
 	$(VENV)/bin/python -m pytest $(ARGS)

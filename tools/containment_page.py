@@ -13,8 +13,8 @@ __all__ = ["page", "rows"]
 
 Row = Union[Promise, Limit]
 
-PROMISED = ("Promise", "Docker", "Docker with gVisor", "bubblewrap, root", "bubblewrap, user")
-AS_DOCKER = "as without gVisor"
+PROMISED = ("Promise", "Docker", "Docker with gVisor", "Podman", "bubblewrap, root", "bubblewrap, user")
+AS_DOCKER = "as Docker"
 
 HEAD = """\
 # What containment promises
@@ -71,7 +71,7 @@ def page() -> str:
             *table(PROMISED, map(of_promise, WALLS)),
             "",
             LIMITS_TEXT,
-            *table(("Limit", *PROMISED[1:3], "control groups", "systemd scope", "rlimits"), map(of_limit, LIMITS)),
+            *table(("Limit", *PROMISED[1:4], "control groups", "systemd scope", "rlimits"), map(of_limit, LIMITS)),
             "",
             LIVES_TEXT,
             *table(PROMISED, map(of_promise, LIVES)),
@@ -90,12 +90,13 @@ def rows() -> tuple[Row, ...]:
 
 def of_promise(row: Promise) -> Sequence[str]:
     """Its cells."""
-    return row.what, *(written(answer) for answer in (row.docker, row.gvisor, row.root, row.user))
+    return row.what, *(written(answer) for answer in (row.docker, row.gvisor, row.podman, row.root, row.user))
 
 
 def of_limit(row: Limit) -> Sequence[str]:
     """Its cells."""
-    return row.what, *(written(answer) for answer in (row.docker, row.gvisor, row.groups, row.scope, row.rlimits))
+    answers = (row.docker, row.gvisor, row.podman, row.groups, row.scope, row.rlimits)
+    return row.what, *(written(answer) for answer in answers)
 
 
 def written(answer: Answer | None) -> str:

@@ -5,28 +5,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
-import socket
-import subprocess
 import sys
-import time
 import urllib.request
-from pathlib import Path
-from typing import Any
 
 import numpy as np
-from rich.console import Console
 from rich.table import Table
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # before TensorFlow is imported: the demo is the thing to read
+from tools.demonstration import ZOO_MODEL, chapter, console, free_port, serve, stopgap
 
-ROOT = Path(__file__).resolve().parents[1]
-ZOO_MODEL = ROOT / "tests" / "data" / "zoo" / "stn_affine_resampler"
-STOPGAP = Path(sys.executable).with_name("stopgap")
 NAME = "stopgap-demo"
-console = Console(highlight=False)
 
 
 def main() -> int:
@@ -34,7 +22,7 @@ def main() -> int:
     chapter("1. TensorFlow 2 and the model: a spatial transformer that uses tf.contrib.resampler")
     show_that_tensorflow_2_fails()
     chapter("2. One command serves it, contained")
-    deployment = serve(free_port())
+    deployment = serve(ZOO_MODEL, NAME, free_port())
     try:
         chapter("3. Any TF Serving client gets its predictions: here the stock stubs of tensorflow-serving-api")
         equal = compare_with_golden_values(deployment["grpc"])
@@ -45,11 +33,6 @@ def main() -> int:
         stopgap("stop", NAME)
     console.print("[green]The legacy model answers as it did in TensorFlow 1.15.[/]" if equal else "[red]Differs.[/]")
     return 0 if equal else 1
-
-
-def chapter(title: str) -> None:
-    """Prints a heading."""
-    console.print(f"\n[bold]{title}[/]")
 
 
 def show_that_tensorflow_2_fails() -> None:
@@ -63,21 +46,6 @@ def show_that_tensorflow_2_fails() -> None:
         console.print(f"[red]{type(error).__name__}: {str(error).split('. ')[0]}[/]")
     else:
         raise SystemExit("TensorFlow 2 has loaded the model: the demo has lost its point")
-
-
-def serve(port: int) -> dict[str, Any]:
-    """Starts the deployment and gives what `stopgap serve --json` says of it."""
-    began = time.monotonic()
-    arguments = ["serve", str(ZOO_MODEL), "--name", NAME, "--port", str(port), "--json"]
-    engine = os.environ.get("ENGINE")
-    if engine:
-        arguments += ["--engine", engine]
-    console.print(f"$ stopgap {' '.join(arguments)}", soft_wrap=True)
-    answer = subprocess.run([STOPGAP, *arguments], stdout=subprocess.PIPE, check=True)
-    deployment: dict[str, Any] = json.loads(answer.stdout)
-    console.print_json(data=deployment)
-    console.print(f"answers after {time.monotonic() - began:.1f} s")
-    return deployment
 
 
 def compare_with_golden_values(address: str) -> bool:
@@ -119,21 +87,6 @@ def ask_over_rest(address: str) -> None:
     with urllib.request.urlopen(url, body, timeout=30) as answer:  # noqa: S310 - the address is our own
         prediction = json.load(answer)["predictions"][0]
     console.print(f'{{"predictions": [{{"probs": {prediction["probs"][:3]}, …')
-
-
-def stopgap(*arguments: str) -> None:
-    """Runs one more command as a user would type it."""
-    console.print(f"$ stopgap {' '.join(arguments)}")
-    subprocess.run([STOPGAP, *arguments], check=True)
-
-
-def free_port() -> int:
-    """A port that nobody listens on, nor on the next, which is REST's, so that the demo disturbs no deployment."""
-    while True:
-        with socket.create_server(("127.0.0.1", 0)) as probe, contextlib.suppress(OSError):
-            port: int = probe.getsockname()[1]
-            with socket.create_server(("127.0.0.1", port + 1)):
-                return port
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ from pathlib import Path, PurePosixPath
 from filelock import FileLock, Timeout
 from platformdirs import user_cache_path
 
-from stopgap import elf, processor, wheels
+from stopgap import processor, wheels
 from stopgap.bundle_rows import BundleRow, check_machine, row, rows
 from stopgap.digests import sha256_of
 from stopgap.errors import BundleError
@@ -203,6 +203,8 @@ def _fetch(wanted: BundleRow, folder: Path, progress: Progress) -> Bundle:
 
 def _unpack(wanted: BundleRow, scratch: Path, made: Path, progress: Progress) -> None:
     """From the wheel to the libraries, loadable and small, and a first `bundle.json`, which the registry reads."""
+    from stopgap import elf  # noqa: PLC0415 - only who unpacks waits for it
+
     wheel = _download(wanted, scratch, progress)
     try:
         with zipfile.ZipFile(wheel) as archive:

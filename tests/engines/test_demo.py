@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 
 import pytest
 
+from tests.backstage import on_bubblewrap
 from tests.unprivileged import ROOT, unprivileged_user
 
 pytestmark = pytest.mark.slow
@@ -29,6 +31,25 @@ def test_the_demo_works_on_this_engine(engine: str) -> None:
     assert "Op type not registered 'Resampler'" in done.stdout
     assert f'"engine": "{engine}"' in done.stdout
     assert LAST_WORDS in done.stdout
+
+
+@on_bubblewrap
+def test_the_hand_over_is_demonstrated_and_fails_no_user(engine: str) -> None:
+    done = subprocess.run(
+        ["make", "demo-ab"],
+        cwd=ROOT,
+        env={**os.environ, "ENGINE": engine},
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT_S,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "is retired: its name is answered by its successor" in done.stdout
+    assert "; 0 failed; all of it took" in done.stdout
+    evidence = json.loads((ROOT / "build" / "demo-ab" / "result.json").read_text())
+    assert (evidence["outcome"], evidence["scope"], evidence["dropped"]) == ("PASS", "stream", {})
+    assert (ROOT / "build" / "demo-ab" / "report.html").stat().st_size > 10_000
 
 
 @pytest.mark.bubblewrap

@@ -25,6 +25,9 @@ from stopgap.client.channel import ServingChannel
 from stopgap.client.model import RemoteModel
 from stopgap.client.requests import predict_request
 from stopgap.client.tensors import to_arrays
+from stopgap.comparison.document import read_document
+from stopgap.handover.evidence import check_evidence, read_evidence
+from stopgap.stages import Model as NamedModel
 from stopgap_protos.serving_pb2 import PredictResponse
 
 from tests import zoo
@@ -161,6 +164,25 @@ def test_the_same_model_served_by_tensorflow_2_passes_and_goes_with_its_shadow(s
     assert (seen["outcome"], seen["counts"]["joined"]) == ("PASS", 150)
     assert stage.program.run("shadow", "mlp", "--stop").returncode == 0
     assert stage.shown()["units"] == 150  # what was found stays
+
+
+@on_bubblewrap
+def test_what_was_found_is_evidence_for_a_promotion_and_a_page(stage: Stage, users: Users, tmp_path: Path) -> None:
+    out, page = tmp_path / "result.json", tmp_path / "page.html"
+    stage.shadow("twin1", *TOP_1)
+    assert "compared nothing yet" in stage.program.refused("shadow", "mlp", "--show", "--out", str(out))
+    users.ask(60, pause_s=0.01)
+    stage.settled(60)
+    shown = stage.program.run("shadow", "mlp", "--show", "--out", str(out), "--report", str(page))
+    assert shown.returncode == 0, shown.stderr
+    evidence = read_evidence(out)
+    digest = stage.program.status("mlp")["sunset"]["digest"]
+    assert (evidence.outcome, evidence.units, evidence.scope) == ("PASS", 60, "stream")
+    check_evidence(evidence, NamedModel("mlp", digest, 1), NamedModel("twin1", digest, 1))
+    written = read_document(out)
+    assert written.stated["mode"] == "retrained"
+    assert written.data.file.startswith("what users asked mlp from ")
+    assert "what users asked mlp" in page.read_text()
 
 
 @on_bubblewrap

@@ -25,7 +25,7 @@ def podman() -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="podman-") as folder, pytest.MonkeyPatch.context() as patch:
         socket = Path(folder) / "podman.sock"
         patch.setenv("DOCKER_HOST", f"unix://{socket}")
-        with service(socket):
+        with service(socket, cwd=folder):  # where it leaves a file of its own when memory runs out
             yield socket
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -125,6 +126,15 @@ def test_a_flood_of_lines_costs_no_more_than_its_cap(stopgap: Program) -> None:
     inside("with open('/proc/1/fd/1', 'w') as out:\n for _ in range(200000): out.write('x' * 99 + chr(10))")
     assert log.stat().st_size <= 10_000_000
     assert stopgap.answers("stn")
+
+
+def test_an_audit_finds_every_promise_held_and_none_that_is_not_made(stopgap: Program) -> None:
+    audited = stopgap.run("audit", "stn", "--json")
+    assert audited.returncode == 0, audited.stderr
+    lines = json.loads(audited.stdout)["lines"]
+    told = {each["name"] for each in lines if each["status"] == "not promised here"}
+    assert told == {"writable_mounts", "tmp_files", "cgroup_namespace", "kernel", "restart", "many_files"}
+    assert {each["status"] for each in lines} == {"held", "not promised here", "not tried"}
 
 
 def test_what_does_not_come_back_by_itself_is_said_and_resumed(stopgap: Program) -> None:

@@ -15,7 +15,7 @@ import pytest
 from click.testing import CliRunner
 from stopgap.audit import promised
 from stopgap.audit.bubblewrap_settings import OF_BUBBLEWRAP
-from stopgap.audit.docker_settings import OF_DOCKER
+from stopgap.audit.docker_settings import OF_DOCKER, OF_PODMAN, TOLD_OTHERWISE
 from stopgap.audit.effects import (
     EFFECTS,
     EXHAUSTION,
@@ -28,12 +28,15 @@ from stopgap.audit.effects import (
 )
 from stopgap.audit.examination import Audit, settings_of
 from stopgap.audit.lines import PROMISES, ROWS, Kind, Line, Status, Wall, broken, unknown
+from stopgap.audit.outside import View
+from stopgap.audit.outside import judged as judged_settings
 from stopgap.audit.probe import ask_exhaustion, ask_probe
 from stopgap.audit.process_settings import OF_PROCESSES
 from stopgap.cli.main import cli
 from stopgap.containment.promises import LIVES
 from stopgap.engines.choice import Engines
 from stopgap.errors import SandboxError
+from stopgap.settings import Limits
 from stopgap.store import Store
 from stopgap_runtime import attempts
 
@@ -57,7 +60,7 @@ def test_the_runtime_tries_exactly_what_is_judged() -> None:
 
 
 def test_every_line_is_held_against_a_promise_that_there_is() -> None:
-    settings = (*OF_DOCKER, *OF_BUBBLEWRAP, *OF_PROCESSES)
+    settings = (*OF_DOCKER, *OF_PODMAN, *OF_BUBBLEWRAP, *OF_PROCESSES)
     named = {each.promise for each in (*EFFECTS, *EXHAUSTION)} | {each.promise for each in settings}
     assert named <= PROMISES.keys()
 
@@ -69,11 +72,33 @@ def test_every_wall_and_limit_has_a_line() -> None:
     assert untried == ["It sees no programs of the host's"]
 
 
-@pytest.mark.parametrize("engine", ["docker", "bubblewrap"])
+@pytest.mark.parametrize("engine", ["docker", "podman", "bubblewrap"])
 def test_no_two_lines_of_a_kind_have_one_name(engine: str) -> None:
     names = [each.name for each in settings_of(engine)]
     assert len(set(names)) == len(names)
     assert len({each.name for each in (*EFFECTS, *EXHAUSTION)}) == len(EFFECTS) + len(EXHAUSTION)
+
+
+@pytest.mark.parametrize(
+    ("told", "log_bytes", "broken_lines"),
+    [
+        ({"IpcMode": "shareable", "CgroupnsMode": ""}, 10_000_000, ()),
+        ({"IpcMode": "host", "CgroupnsMode": ""}, 0, ("setting ipc",)),
+        ({"IpcMode": "shareable", "CgroupnsMode": "private"}, 10_000_001, ("setting log",)),
+    ],
+)
+def test_what_podman_tells_otherwise(
+    told: dict[str, str], log_bytes: int, broken_lines: tuple[str, ...], tmp_path: Path
+) -> None:
+    with (tmp_path / "log").open("wb") as log:
+        log.truncate(log_bytes)
+    view = View({"HostConfig": told, "LogPath": str(tmp_path / "log")}, None, Limits(), {})
+    rows = [each for each in OF_PODMAN if each.name in TOLD_OTHERWISE]
+    lines = list(judged_settings(rows, view, Wall("podman", "podman")))
+    assert len(lines) == 3
+    assert broken(lines) == broken_lines
+    (groups,) = (line for line in lines if line.name == "cgroup_namespace")
+    assert groups.status is (Status.HELD if told["CgroupnsMode"] else Status.NOT_PROMISED)
 
 
 @pytest.mark.parametrize(

@@ -1,24 +1,27 @@
-"""Settings of a sandbox as Docker tells of them, by the words of its inspection."""
+"""Settings of a sandbox as Docker and Podman tell of them, by the words of its inspection."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from stopgap.audit import promised
-from stopgap.audit.outside import Look, Seen, Setting, View, in_mib, same
+from stopgap.audit.outside import Look, Seen, Setting, View, in_mib, missed, same
 from stopgap.containment import seccomp
 from stopgap.containment.docker import SECCOMP
 from stopgap.containment.gvisor import RUNSC
 from stopgap.containment.specs import MIB
 from stopgap.models import SANDBOX_UID
 
-__all__ = ["OF_DOCKER"]
+__all__ = ["OF_DOCKER", "OF_PODMAN", "TOLD_OTHERWISE"]
 
 NANO = 10**9
 OWN = ("", "private")  # what Docker and Podman call a namespace of its own
 IMAGES_OWN = ("PATH", "HOME", "HOSTNAME", "LANG", "GPG_KEY", "TERM", "container")
 LOG = {"max-size": "5m", "max-file": "2"}
+LARGEST_LOGS = 10_000_000  # bytes
+IPC, GROUPS, LOG_SIZE = "ipc", "cgroup_namespace", "log"
 
 
 def host(look: Callable[[dict[str, Any], View], Seen]) -> Look:
@@ -156,6 +159,15 @@ def devices(settings: dict[str, Any], view: View) -> Seen:
     return Seen(", ".join(given) or "none", not given)
 
 
+def own_ipc(told_as: str) -> Callable[[dict[str, Any], View], Seen]:
+    return lambda settings, _: same(settings.get("IpcMode"), told_as)
+
+
+def own_groups(settings: dict[str, Any], view: View) -> Seen:
+    del view
+    return same(settings.get("CgroupnsMode") or "the host's", "private")
+
+
 def terminal(view: View) -> Seen:
     given = bool(view.told["Config"].get("Tty"))
     return Seen("given" if given else "none", not given)
@@ -172,6 +184,15 @@ def log(settings: dict[str, Any], view: View) -> Seen:
     told = settings.get("LogConfig") or {}
     kept = told.get("Config") or {}
     return Seen(", ".join(f"{name}={value}" for name, value in sorted(kept.items())) or "no limit", kept == LOG)
+
+
+def log_so_far(view: View) -> Seen:
+    """Podman limits it as it was told, but does not tell by how much: so what there is of it is looked at."""
+    try:
+        size = Path(view.told["LogPath"]).stat().st_size
+    except OSError as error:
+        return missed(f"cannot be seen: {error.strerror}")
+    return Seen("within 10 MB so far", True) if size <= LARGEST_LOGS else Seen(f"{size} bytes", False)
 
 
 def restart(settings: dict[str, Any], view: View) -> Seen:
@@ -205,14 +226,9 @@ OF_DOCKER: tuple[Setting, ...] = (
     Setting("user", "user", promised.NOBODY, user),
     Setting("other_groups", "other groups", promised.OWN_GROUPS, host(groups)),
     Setting("pid_namespace", "pid namespace", promised.PROCESSES, is_own("PidMode")),
-    Setting(
-        "ipc",
-        "IPC namespace, without /dev/shm",
-        promised.SHARED,
-        host(lambda told, _: same(told.get("IpcMode"), "none")),
-    ),
+    Setting(IPC, "IPC namespace, without /dev/shm", promised.SHARED, host(own_ipc("none"))),
     Setting("uts_namespace", "UTS namespace", promised.HOSTNAME, is_own("UTSMode")),
-    Setting("cgroup_namespace", "cgroup namespace", promised.GROUPS, is_own("CgroupnsMode")),
+    Setting(GROUPS, "cgroup namespace", promised.GROUPS, is_own("CgroupnsMode")),
     Setting("devices", "devices beside Docker's own", promised.DEVICES, host(devices)),
     Setting("terminal", "terminal", promised.TERMINAL, terminal),
     Setting("environment", "environment", promised.ENVIRONMENT, environment),
@@ -226,6 +242,15 @@ OF_DOCKER: tuple[Setting, ...] = (
     ),
     Setting("tasks", "processes and threads", promised.TASKS, host(tasks)),
     Setting("oom_score", "out-of-memory score", promised.OOM, host(lambda told, _: same(told.get("OomScoreAdj"), 500))),
-    Setting("log", "size of its log", promised.LOG, host(log)),
+    Setting(LOG_SIZE, "size of its log", promised.LOG, host(log)),
     Setting("restart", "what brings it back", promised.BROUGHT_BACK, host(restart)),
 )
+
+# What Podman tells otherwise of the same. Its word for an IPC namespace without /dev/shm is the one for a namespace
+# with it, which is tried from inside; where it does not speak of a cgroup namespace, there is none.
+TOLD_OTHERWISE = {
+    GROUPS: Setting(GROUPS, "cgroup namespace", promised.GROUPS, host(own_groups)),
+    IPC: Setting(IPC, "IPC namespace", promised.SHARED, host(own_ipc("shareable"))),
+    LOG_SIZE: Setting(LOG_SIZE, "size of its log", promised.LOG, log_so_far),
+}
+OF_PODMAN: tuple[Setting, ...] = tuple(TOLD_OTHERWISE.get(setting.name, setting) for setting in OF_DOCKER)

@@ -10,7 +10,7 @@ from datetime import date, datetime, timedelta, timezone
 
 from stopgap import bundle_rows
 from stopgap.audit.bubblewrap_settings import OF_BUBBLEWRAP
-from stopgap.audit.docker_settings import OF_DOCKER
+from stopgap.audit.docker_settings import OF_DOCKER, OF_PODMAN
 from stopgap.audit.effects import WALLS_WORD, Finding, judged, judged_exhaustion
 from stopgap.audit.lines import Kind, Line, Status, Wall
 from stopgap.audit.outside import Setting, View
@@ -31,6 +31,7 @@ from stopgap.store import Deployment
 
 __all__ = ["Audit", "audit", "settings_of", "wall_of"]
 
+OF_ENGINE = {BUBBLEWRAP: OF_BUBBLEWRAP, "docker": OF_DOCKER, "podman": OF_PODMAN}
 COLUMNS = {CGROUP_V1: "groups", CGROUP_V2: "groups", SCOPE: "scope", RLIMITS: "rlimits"}
 MEMORY = "memory"
 END_TIMEOUT_S = 5.0
@@ -78,13 +79,13 @@ def wall_of(deployment: Deployment, inspected: Inspected) -> Wall:
     if deployment.isolation == GVISOR:
         return Wall("gvisor", "gvisor")
     if deployment.engine != BUBBLEWRAP:
-        return Wall("docker", "docker")
+        return Wall(deployment.engine, deployment.engine)
     return Wall("root" if os.geteuid() == 0 else "user", COLUMNS[inspected.told.get("limits_by", RLIMITS)])
 
 
 def settings_of(engine: str) -> tuple[Setting, ...]:
     """The rows that are looked at from outside."""
-    return *(OF_BUBBLEWRAP if engine == BUBBLEWRAP else OF_DOCKER), *OF_PROCESSES
+    return *OF_ENGINE[engine], *OF_PROCESSES
 
 
 def looked_at(deployment: Deployment, where: Workplace, wall: Wall) -> list[Line]:

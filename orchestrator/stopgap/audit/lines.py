@@ -58,7 +58,7 @@ class Wall:
 
     Attributes:
         walls: The column of those about walls and lives.
-        limits: The column of those about limits. Where gVisor's says nothing, it is as Docker's.
+        limits: The column of those about limits. Where gVisor's or Podman's says nothing, it is as Docker's.
     """
 
     walls: str

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import signal
 import sys
-from importlib import metadata
 from types import FrameType
 from typing import NoReturn
 
@@ -65,7 +64,7 @@ class LifeOrder(click.Group):
 
 
 @click.group(cls=LifeOrder, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(metadata.version("stopgap"), prog_name="stopgap")
+@click.version_option(package_name="stopgap", prog_name="stopgap")
 def cli() -> None:
     """Keep a TensorFlow 1.x model that depends on tf.contrib alive, contained and honest about its age."""
 

@@ -28,7 +28,7 @@ __all__ = ["promote"]
     "--evidence",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="What stopgap compare --out has written: PASS, of these two models.",
+    help="What stopgap compare --out or shadow --show --out has written: PASS, of these two models.",
 )
 @click.option("--force", is_flag=True, help="In place of evidence.")
 @click.option("--reason", default="", callback=reason, metavar="TEXT", help="Why it is forced; written down.")

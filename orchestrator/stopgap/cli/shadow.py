@@ -18,9 +18,12 @@ from stopgap.cli.output import print_json, print_table, reporter
 from stopgap.comparison.plan import CONVERSION, RETRAINED, Plan, read_tables
 from stopgap.engines.choice import Engines
 from stopgap.errors import ShadowError
+from stopgap.observer.evidence import document_of
 from stopgap.observer.report import Report, report
 from stopgap.printable import printable
 from stopgap.recovery import recover
+from stopgap.report.files import write_whole
+from stopgap.report.needed import check_installed
 from stopgap.shadowing import WantedShadow
 from stopgap.shadows import Shadow
 from stopgap.store import Store
@@ -69,6 +72,12 @@ def share(_context: click.Context, _parameter: click.Parameter, text: str) -> in
     metavar="S", help="Of each question; and how long a request may wait before.",
 )  # fmt: skip
 @click.option("--show", is_flag=True, help="What is known so far; the exit code says the verdict.")
+@click.option("--out", type=click.Path(path_type=Path), metavar="FILE",
+    help="With --show: write it down as JSON, as evidence for stopgap promote.",
+)  # fmt: skip
+@click.option("--report", "page", type=click.Path(path_type=Path), metavar="FILE",
+    help="With --show: write it as one HTML file for people.",
+)  # fmt: skip
 @click.option("--stop", "ends", is_flag=True, help="End it; what was found stays.")
 @click.option("--forget", is_flag=True, help="With --stop: what was found goes too.")
 @click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
@@ -88,6 +97,7 @@ def shadow(context: click.Context, /, **options: Any) -> None:
     store = Store.default()
     if options["show"]:
         seen = report(options["name"], store)
+        write_down(seen, options["out"], options["page"])
         print_json(seen.as_json()) if options["as_json"] else show(seen)
         context.exit(EXIT_CODES[seen.outcome])
     engines = Engines(store.folder)
@@ -109,6 +119,8 @@ def check_usage(options: dict[str, Any]) -> None:
     typed = [name for name in OF_A_BEGINNING if options[name]]
     if options["show"] and options["ends"]:
         raise click.UsageError("--show or --stop, one of them.")
+    if (options["out"] is not None or options["page"] is not None) and not options["show"]:
+        raise click.UsageError("--out and --report go with --show.")
     if options["forget"] and not options["ends"]:
         raise click.UsageError("--forget goes with --stop.")
     if (options["show"] or options["ends"]) and typed:
@@ -180,6 +192,20 @@ def print_begun(begun: Shadow, seen: Report) -> None:
     if seen.experiment is not None and seen.totals.joined:
         click.echo(f"It goes on where it ended: {seen.totals.joined} requests were compared before.", err=True)
     print_warnings([text for text in seen.warnings if seen.totals.predictions])
+
+
+def write_down(seen: Report, out: Path | None, page: Path | None) -> None:
+    """What was found so far, as the files that a comparison leaves."""
+    if page is not None:
+        check_installed()
+    if out is not None or page is not None:
+        document = document_of(seen)
+    if out is not None:
+        write_whole(out, document.as_text(), private=False)
+    if page is not None:
+        from stopgap.report.page import page_of  # noqa: PLC0415 - an extra
+
+        write_whole(page, page_of(document), private=False)
 
 
 def show(seen: Report) -> None:

@@ -13,7 +13,7 @@ from stopgap.comparison.closeness import Floor
 from stopgap.comparison.result import SCHEMA, Result, plain
 from stopgap.errors import ComparisonError
 
-__all__ = ["DataFile", "Document", "KeptCase", "KeptTensor", "Party", "read_document"]
+__all__ = ["UNPINNED", "DataFile", "Document", "KeptCase", "KeptTensor", "Party", "document_in", "read_document"]
 
 UNPINNED = "unpinned"
 NOT_FINITE = {"inf": math.inf, "-inf": -math.inf}
@@ -105,6 +105,10 @@ class Document:
         del written["result"]
         found: dict[str, Any] = {**self.result.as_json(), **plain(written)}
         return found
+
+    def as_text(self) -> str:
+        """As `read_document` takes it from a file."""
+        return json.dumps(self.as_json(), indent=2, allow_nan=False) + "\n"
 
 
 def read_document(file: Path) -> Document:

@@ -49,6 +49,7 @@ class Promise:
         docker, root, user: Docker; bubblewrap as root; bubblewrap as a user without rights.
         front: What is otherwise for a front; empty where all of it holds for a front as well.
         gvisor: Docker with gVisor, for a sandbox; None where it is as with Docker alone. Fronts never run there.
+        podman: Root's Podman; None where it is as with Docker.
     """
 
     what: str
@@ -57,6 +58,7 @@ class Promise:
     user: Answer
     front: str = ""
     gvisor: Answer | None = None
+    podman: Answer | None = None
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,7 @@ class Limit:
         rlimits: Limits of each process, for want of both: bubblewrap as root or as a user.
         front: What is otherwise for a front; empty where all of it holds for a front as well.
         gvisor: Docker with gVisor, for a sandbox; None where it is as with Docker alone.
+        podman: Root's Podman; None where it is as with Docker.
     """
 
     what: str
@@ -79,6 +82,7 @@ class Limit:
     rlimits: Answer
     front: str = ""
     gvisor: Answer | None = None
+    podman: Answer | None = None
 
 
 WORKERS_CANNOT = "only a worker's own filter stands before that"
@@ -113,6 +117,7 @@ KILLED_BY_KERNEL = Held("the kernel ends one of its processes; a worker is repla
 MONITOR_BRINGS_BACK = Held("its monitor, after pauses that grow")
 MONITOR_KEEPS_QUEUES = Held("its monitor keeps the listening sockets, and so their queues")
 DOWN_SINCE_REBOOT = NotPromised("`stopgap status` says that it is down since then, `stopgap resume` brings it back")
+NOT_BROUGHT_BACK = "not before Podman 5.1: `stopgap status` says that it is down, `stopgap resume` brings it back"
 MONITOR_SCORES = Held("an out-of-memory score of 500, which its monitor sets")
 MONITOR_LOGS = Held("two files of 5 MB, which its monitor writes")
 
@@ -184,6 +189,7 @@ WALLS: tuple[Promise, ...] = (
         user=FILES_UNCOUNTED,
         front="Nothing keeps Envoy from making more, with bubblewrap.",
         gvisor=NotPromised(f"gVisor takes no notice of that limit; they count as memory; {WORKERS_CANNOT}"),
+        podman=NotPromised(f"Podman passes that limit on to nobody; they count as memory; {WORKERS_CANNOT}"),
     ),
     Promise(
         "No file can outgrow /tmp",
@@ -257,6 +263,7 @@ WALLS: tuple[Promise, ...] = (
         docker=Held("a cgroup namespace", ("cgroupns",)),
         root=Held("a cgroup namespace, and no /sys", ("--unshare-cgroup",)),
         user=Held("a cgroup namespace, and no /sys", ("--unshare-cgroup",)),
+        podman=NotPromised("on cgroup v1 it can read where its own is, and change nothing there"),
     ),
     Promise(
         "It can make no user namespaces",
@@ -418,12 +425,14 @@ LIVES: tuple[Promise, ...] = (
     Promise(
         "It is brought back whenever it ends of its own accord, whatever its exit code",
         docker=Held("Docker, after pauses that grow"),
+        podman=NotPromised(NOT_BROUGHT_BACK),
         root=MONITOR_BRINGS_BACK,
         user=MONITOR_BRINGS_BACK,
     ),
     Promise(
         "It is brought back when the machine starts again",
         docker=Held("Docker, where that is started with the machine"),
+        podman=NotPromised(NOT_BROUGHT_BACK),
         root=DOWN_SINCE_REBOOT,
         user=DOWN_SINCE_REBOOT,
     ),
@@ -458,6 +467,7 @@ LIVES: tuple[Promise, ...] = (
     Promise(
         "What it prints takes no more than 10 MB of the disk",
         docker=Held("two files of 5 MB", ("log_config",)),
+        podman=Held("one file of 5 MB, which begins anew when it is full", ("log_config",)),
         root=MONITOR_LOGS,
         user=MONITOR_LOGS,
     ),
