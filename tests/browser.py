@@ -70,21 +70,30 @@ class Visit:
 
 @contextmanager
 def visit(
-    browser: Browser, file: Path, *, scheme: Any = "light", width: int = 1280, media: Any = None
+    browser: Browser,
+    place: Path | str,
+    *,
+    scheme: Any = "light",
+    width: int = 1280,
+    media: Any = None,
+    scripts: bool = True,
 ) -> Iterator[Visit]:
-    """Opens a file.
+    """Opens a file, or an address.
 
     Args:
+        scripts: Whether the person lets any run.
         scheme: `light` or `dark`, as the person prefers it.
         media: `print`, to see it as it is printed.
     """
-    context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
+    context = browser.new_context(
+        viewport={"width": width, "height": 900}, color_scheme=scheme, java_script_enabled=scripts
+    )
     try:
         found = Visit(context.new_page())
         found.page.emulate_media(media=media, color_scheme=scheme)
         found.page.on("console", lambda message: found.said.append(message.text))
         found.page.on("pageerror", lambda error: found.said.append(str(error)))
-        own = file.absolute().as_uri()
+        own = place if isinstance(place, str) else place.absolute().as_uri()
         found.page.on("request", lambda request: found.asked.append(request.url) if request.url != own else None)
         found.page.goto(own, wait_until="load")
         yield found

@@ -47,6 +47,7 @@ COMMANDS = [
     "status",
     "logs",
     "incidents",
+    "live",
     "metrics",
     "audit",
     "resume",

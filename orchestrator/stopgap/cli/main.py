@@ -36,6 +36,7 @@ COMMANDS = (
     "status",
     "logs",
     "incidents",
+    "live",
     "metrics",
     "audit",
     "resume",

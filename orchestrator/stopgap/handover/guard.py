@@ -17,7 +17,7 @@ from stopgap.handover.agreeing import Agreeing
 from stopgap.handover.alarm import Alarm
 from stopgap.progress import Progress
 
-__all__ = ["Baseline", "Guard", "Watched", "baseline_of", "watch"]
+__all__ = ["Baseline", "Guard", "Watched", "baseline_of", "outcomes", "watch"]
 
 MORE_ERRORS = 0.01  # of all requests, beyond what the legacy model had
 MORE_SLOW = 0.05  # likewise, beyond what the legacy model took

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import closing, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Optional
 
 from stopgap import shadows
 from stopgap.errors import ShadowError
 from stopgap.observer.accounts import totals_now
 from stopgap.observer.counting import Totals, warnings
+from stopgap.observer.course import Reading
 from stopgap.observer.results import Experiment, Results
 from stopgap.shadows import RESULTS, Shadow, folder_of, is_observed
 from stopgap.store import Store
@@ -30,6 +31,7 @@ class Report:
         experiment: The last one; None before there is any.
         totals: Counts since that began, with what the front has counted up to now.
         warnings: What a person has to know, the worst first.
+        course: How the result came about, by the place of each condition.
     """
 
     name: str
@@ -38,6 +40,7 @@ class Report:
     experiment: Optional[Experiment]  # noqa: UP045
     totals: Totals
     warnings: tuple[str, ...]
+    course: Mapping[int, Sequence[Reading]] = field(default_factory=dict)
 
     @property
     def outcome(self) -> str:
@@ -68,7 +71,7 @@ def report(name: str, store: Store) -> Report:
         ShadowError: There is no shadow of that name, and there was none.
     """
     shadow = shadows.find(name, store)
-    experiment = newest(name, store)
+    experiment, course = newest(name, store)
     if shadow is None and experiment is None:
         raise ShadowError(
             f"There is no shadow of {name}.", f"Begin one: stopgap shadow {name} --candidate CANDIDATE --mode retrained"
@@ -82,24 +85,26 @@ def report(name: str, store: Store) -> Report:
             f"NOBODY OBSERVES: the observer of {name} has died. Users notice nothing, and nothing is compared. "
             f"Bring it back: stopgap resume {name}",
         )
-    return Report(name, shadow, observed, experiment, totals, tuple(told))
+    return Report(name, shadow, observed, experiment, totals, tuple(told), course)
 
 
 def result_now(name: str, store: Store) -> Mapping[str, Any]:
     """What a shadow that goes on has found by now, as `comparison.result` writes it; empty where there is none."""
     with suppress(ShadowError):
         if shadows.find(name, store) is not None and is_observed(name, store):
-            experiment = newest(name, store)
+            experiment, _ = newest(name, store)
             return (experiment and experiment.result) or {}
     return {}
 
 
-def newest(name: str, store: Store) -> Experiment | None:
+def newest(name: str, store: Store) -> tuple[Experiment | None, Mapping[int, Sequence[Reading]]]:
+    """The last experiment, and how its result came about."""
     file = folder_of(name, store) / RESULTS
     if not file.exists():
-        return None
+        return None, {}
     with closing(Results(file, make=False)) as results:
-        return results.newest()
+        found = results.newest()
+        return found, results.course(found.id) if found else {}
 
 
 def as_object(shadow: Shadow) -> dict[str, Any]:

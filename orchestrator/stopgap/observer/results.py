@@ -6,25 +6,40 @@ The schema is documented in docs/shadow.md. Inputs are not in it.
 from __future__ import annotations
 
 import json
+import math
 import os
 import sqlite3
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 from pathlib import Path
 from typing import Any, Optional
 
 from stopgap.errors import ShadowError
+from stopgap.observer.course import Reading, readings_in, superfluous
 
 __all__ = ["Batch", "Bounds", "Experiment", "Results", "Row"]
 
-SCHEMA = 1
+SCHEMA = 2
 MIB = 1 << 20
 MOST_EXPERIMENTS = 20
 PRUNED_AT_ONCE = 1000
 BUSY_TIMEOUT_S = 10.0
-TABLES = """
+COURSE = """
+CREATE TABLE IF NOT EXISTS course (
+    experiment INTEGER NOT NULL REFERENCES experiments (id) ON DELETE CASCADE,
+    condition INTEGER NOT NULL,
+    units INTEGER NOT NULL,
+    at_s REAL NOT NULL,
+    estimate REAL,
+    lower REAL,
+    upper REAL,
+    outcome TEXT NOT NULL,
+    PRIMARY KEY (experiment, condition, units)
+) WITHOUT ROWID;
+"""
+TABLES = f"""
 CREATE TABLE experiments (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     bound TEXT NOT NULL,
@@ -52,7 +67,10 @@ CREATE TABLE rows (
     answers BLOB NOT NULL
 );
 CREATE INDEX rows_by_experiment ON rows (experiment, id);
+{COURSE}
 """
+# From the version before to each: what a file that is older lacks.
+NEWER = {2: COURSE}
 
 
 @dataclass(frozen=True)
@@ -132,7 +150,8 @@ class Results:
             address = f"file:{file.absolute().as_posix()}?mode=rw"
             self._base = sqlite3.connect(address, uri=True, timeout=BUSY_TIMEOUT_S, isolation_level=None)
             self._prepare()
-            self._measure()
+            if make:  # who only reads has no bounds to keep, and this looks at every row
+                self._measure()
         except (OSError, sqlite3.Error) as error:
             raise ShadowError(
                 f"The results in {file} cannot be opened: {error}.", "There are none before a shadow has begun."
@@ -203,6 +222,17 @@ class Results:
         count: int = self._base.execute(query, (experiment, most_id)).fetchone()[0]
         return count
 
+    def course(self, experiment: int) -> dict[int, list[Reading]]:
+        """How its result came about: for each condition, by its place in the plan, ascending in units."""
+        found: dict[int, list[Reading]] = {}
+        query = "SELECT condition, at_s, units, estimate, lower, upper, outcome FROM course WHERE experiment = ?"
+        for place, at_s, units, *numbers, outcome in self._base.execute(
+            f"{query} ORDER BY condition, units", (experiment,)
+        ):
+            estimate, lower, upper = (math.nan if number is None else number for number in numbers)
+            found.setdefault(place, []).append(Reading(at_s, units, estimate, lower, upper, outcome))
+        return found
+
     def write(self, experiment: int, batch: Batch) -> None:
         """All of it or, whatever happens, nothing.
 
@@ -231,10 +261,12 @@ class Results:
             [(experiment, name, value) for name, value in batch.counts.items()],
         )
         if batch.result is not None:
+            now = time.time()
             self._base.execute(
                 "UPDATE experiments SET result = ?, result_s = ? WHERE id = ?",
-                (json.dumps(batch.result, allow_nan=False), time.time(), experiment),
+                (json.dumps(batch.result, allow_nan=False), now, experiment),
             )
+            self._remember(experiment, readings_in(batch.result, now))
         if batch.checkpoint is not None:
             self._base.execute(
                 "UPDATE experiments SET checkpoint = ?, checkpoint_row = (SELECT COALESCE(MAX(id), 0) FROM rows) "
@@ -242,6 +274,19 @@ class Results:
                 (batch.checkpoint, experiment),
             )
             self._prune(experiment)
+
+    def _remember(self, experiment: int, readings: Sequence[Reading]) -> None:
+        """SQLite keeps no NaN: it is NULL."""
+        self._base.executemany(
+            "INSERT OR REPLACE INTO course (experiment, condition, at_s, units, estimate, lower, upper, outcome) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            [(experiment, place, *astuple(reading)) for place, reading in enumerate(readings)],
+        )
+        for place, known in self.course(experiment).items():
+            self._base.executemany(
+                "DELETE FROM course WHERE experiment = ? AND condition = ? AND units = ?",
+                [(experiment, place, units) for units in superfluous(known)],
+            )
 
     def _prune(self, experiment: int) -> None:
         """Only what the judge has in its checkpoint: the rest is what it is put together from again."""
@@ -271,7 +316,10 @@ class Results:
         if version == 0:
             self._base.execute("PRAGMA journal_mode = WAL")
             self._base.executescript(f"BEGIN IMMEDIATE; {TABLES} PRAGMA user_version = {SCHEMA}; COMMIT;")
-        elif version != SCHEMA:
+        elif version < SCHEMA:
+            missing = "".join(tables for number, tables in NEWER.items() if number > version)
+            self._base.executescript(f"BEGIN IMMEDIATE; {missing} PRAGMA user_version = {SCHEMA}; COMMIT;")
+        elif version > SCHEMA:
             raise ShadowError(
                 f"{self._file} was written by another version of stopgap.", "Take it away, or use that version."
             )

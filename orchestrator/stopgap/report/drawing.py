@@ -24,6 +24,7 @@ from matplotlib.figure import Figure
 __all__ = [
     "CANDIDATE",
     "EVIDENCE",
+    "FAIL",
     "GRID",
     "INK",
     "LEGACY",
@@ -39,6 +40,7 @@ __all__ = [
 # Colours that nobody sees: each stands for a class, `fill-NAME` or `stroke-NAME`, of the page's stylesheet.
 INK, MUTED, GRID = "#010101", "#010102", "#010103"
 LEGACY, CANDIDATE, EVIDENCE, MARGIN = "#010105", "#010106", "#010107", "#010108"
+FAIL = "#010109"
 NAMES: Final = {
     INK: "ink",
     MUTED: "muted",
@@ -47,6 +49,7 @@ NAMES: Final = {
     CANDIDATE: "candidate",
     EVIDENCE: "evidence",
     MARGIN: "margin",
+    FAIL: "fail",
 }
 # Its settings are one process's, whichever thread makes them.
 ONE_AT_A_TIME: Final = threading.Lock()

@@ -22,22 +22,28 @@ MOST: Final = 400  # entries of anything
 T = TypeVar("T")
 
 
-def harmless(value: T) -> T:
-    """The same, of the same type; lists and objects cut as well."""
-    found: T = cleaned(value)
+def harmless(value: T, longest: int = LONGEST) -> T:
+    """The same, of the same type; lists and objects cut as well, and texts after so many characters."""
+    found: T = cleaned(value, longest)
     return found
 
 
-def cleaned(value: Any) -> Any:
+def cleaned(value: Any, longest: int = LONGEST) -> Any:
     if isinstance(value, str):
-        return printable(value, LONGEST)
+        return printable(value, longest)
     if isinstance(value, KeptTensor):
         text = "\n".join(printable(line, LONGEST_KEPT) for line in value.text[:LONGEST_KEPT].split("\n"))
-        return replace(value, name=cleaned(value.name), dtype=cleaned(value.dtype), shape=value.shape[:16], text=text)
+        return replace(
+            value,
+            name=cleaned(value.name, longest),
+            dtype=cleaned(value.dtype, longest),
+            shape=value.shape[:16],
+            text=text,
+        )
     if is_dataclass(value) and not isinstance(value, type):
-        return replace(value, **{each.name: cleaned(getattr(value, each.name)) for each in fields(value)})
+        return replace(value, **{each.name: cleaned(getattr(value, each.name), longest) for each in fields(value)})
     if isinstance(value, (tuple, list)):
-        return type(value)(cleaned(each) for each in value[:MOST])
+        return type(value)(cleaned(each, longest) for each in value[:MOST])
     if isinstance(value, Mapping):
-        return {cleaned(str(key)): cleaned(each) for key, each in list(value.items())[:MOST]}
+        return {cleaned(str(key), longest): cleaned(each, longest) for key, each in list(value.items())[:MOST]}
     return value

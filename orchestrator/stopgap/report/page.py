@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from stopgap.comparison.document import Document
@@ -16,6 +15,7 @@ from stopgap.report import conditions, surroundings
 from stopgap.report.harmless import harmless
 from stopgap.report.layout import Section
 from stopgap.report.numbers import Telling
+from stopgap.report.templates import templates
 from stopgap.report.words import headline, scope_of, telling_of
 
 __all__ = ["page_of"]
@@ -37,21 +37,22 @@ def page_of(document: Document) -> str:
     """One HTML file, as text. It may hold whatever a model, a caller or a file has put into the document."""
     shown = harmless(document)
     style = (HERE / "page.css").read_text(encoding="utf-8")
-    environment = Environment(
-        loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    return environment.get_template("page.html").render(
-        style=Markup(style),  # noqa: S704 - a file of ours
-        policy=policy_for(style),
-        outcome=shown.result.outcome,
-        mark=MARKS.get(shown.result.outcome, "?"),
-        headline=headline(shown.result),
-        scope=scope_of(shown.result),
-        document=shown,
-        facts=facts(shown),
-        counts=conditions.counts_heading(shown.result),
-        overview=conditions.overview(shown.result),
-        sections=sections(shown),
+    return (
+        templates(HERE)
+        .get_template("page.html")
+        .render(
+            style=Markup(style),  # noqa: S704 - a file of ours
+            policy=policy_for(style),
+            outcome=shown.result.outcome,
+            mark=MARKS.get(shown.result.outcome, "?"),
+            headline=headline(shown.result),
+            scope=scope_of(shown.result),
+            document=shown,
+            facts=facts(shown),
+            counts=conditions.counts_heading(shown.result),
+            overview=conditions.overview(shown.result),
+            sections=sections(shown),
+        )
     )
 
 
