@@ -108,9 +108,9 @@ def taken_away(
 
 
 def refresh_those_asked(wanted: Wanted, engines: Engines, store: Store) -> None:
-    """Of a model that is gone its candidate's front may be there."""
-    for model in filter(None, map(store.find, wanted.asks)):
-        refresh(model, engines, store)
+    """Of a model that is gone its candidate's front may be there. A candidate may be an address, and none of ours."""
+    for name in set(wanted.asks).intersection(store.names()):
+        refresh(store.deployment(name), engines, store)
 
 
 def observe_again(kind: Kind[W], name: str, store: Store) -> bool:

@@ -166,6 +166,8 @@ class Observation:
         self._rows = []
         self._judge = Judge(self._plan)
         self._accounts.begin()
+        # At once: who is killed in the first second still knows where counting began.
+        self._results.write(self._experiment.id, Batch(counts=self._accounts.counts))
 
     def _judge_drops(self) -> None:
         known = self._judge.drops

@@ -111,6 +111,8 @@ class Writing:
             told = {"legacy": {"told": identity.told, "digest": identity.pin}, "out": self._recording.out}
             self._experiment = self._results.begin(bound, told)
             self._accounts.begin()
+            # At once: who is killed in the first second still knows where counting began.
+            self._results.write(self._experiment.id, Batch(counts=self._accounts.counts))
             return
         self._experiment = last
         self._accounts.take_up(last.counts)
