@@ -111,6 +111,7 @@ class Writing:
             told = {"legacy": {"told": identity.told, "digest": identity.pin}, "out": self._recording.out}
             self._experiment = self._results.begin(bound, told)
             self._accounts.begin()
+            self._accounts.counts[EVER] = self._had_before
             # At once: who is killed in the first second still knows where counting began.
             self._results.write(self._experiment.id, Batch(counts=self._accounts.counts))
             return
