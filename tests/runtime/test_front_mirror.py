@@ -143,10 +143,14 @@ def test_whoever_answers_to_the_name_its_observer_is_shown_the_same(folder: Path
         assert len(observer.sizes) == 45
 
 
-def test_what_a_comparison_asks_of_a_name_that_is_taken_over_is_not_mirrored(folder: Path) -> None:
+@pytest.mark.parametrize("split", [None, Split(5000, "x-user-id", "(.+)", "5eed")], ids=["promoted", "split"])
+def test_what_a_comparison_asks_of_a_name_that_is_taken_over_is_neither_mirrored_nor_counted(
+    folder: Path, split: Split | None
+) -> None:
     next_one = upstream("ranker.next")
+    takeover = Takeover("ranker", next_one.name, legacy=True, version=1, split=split)
     with listening(folder) as observer, Sandbox(folder / "sandboxes", next_one.name, 1), scene_in(folder) as scene:
-        scene.front.route(ALL, next_one, takeovers=[Takeover("ranker", next_one.name, legacy=True, version=1)])
+        scene.front.route(ALL, next_one, takeovers=[takeover])
         scene.asked(5, header=COMPARISON_HEADER, value="compare")
         scene.asked(2)
         eventually(lambda: scene.counted() == Mirrored(predictions=2, sent=2, delivered=2))

@@ -20,14 +20,17 @@ import pytest
 from stopgap.comparison.judge import Judge
 from stopgap.comparison.pairs import Answer, Case, Failure, Pair
 from stopgap.comparison.plan import Plan
+from stopgap.engines.monitor import lease
 from stopgap.errors import ShadowError
 from stopgap.front.mirrored import Mirrored
 from stopgap.observer.counting import LOST, UNDELIVERED, advanced, totals_in, warnings
 from stopgap.observer.judging import nameless, read, restored, row_of, written
+from stopgap.observer.report import result_now
 from stopgap.observer.results import Batch, Bounds, Results, Row
 from stopgap.observer.tap import QUEUE_FULL, TOO_LARGE, WAITED, Tap
 from stopgap.settings import Address
-from stopgap.shadows import Shadow, find, forget, put, remove, shadow_names, shadows
+from stopgap.shadows import Shadow, find, folder_of, forget, put, remove, shadow_names, shadows
+from stopgap.stages import Model
 from stopgap.store import Store
 
 PLAN = Plan.of(
@@ -38,6 +41,7 @@ PLAN = Plan.of(
 MODULES_WRITER = """
 import sys, time
 from pathlib import Path
+from stopgap.observer.report import result_now
 from stopgap.observer.results import Batch, Results, Row
 with Results(Path(sys.argv[1])) as results:
     begun = results.begin("x", {})
@@ -302,3 +306,23 @@ def test_an_observers_socket_is_in_no_sandboxs_folder(tmp_path: Path) -> None:
     store = Store(tmp_path)
     socket = store.observer_socket(Address().grpc_port, "ranker", "shadow")
     assert not socket.is_relative_to(store.front_folder(Address().grpc_port) / "sandboxes")
+
+
+def test_a_guard_is_told_of_a_shadow_of_just_its_two_models(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    put(Shadow("ranker", 10_000, "word", candidate="ranker2", typed="ranker2"), store)
+    legacy, candidate = Model("ranker", "a" * 64, 1), Model("ranker2", "b" * 64, 2)
+    told = {"legacy": {"digest": legacy.digest}, "candidate": {"digest": candidate.digest}}
+    with Results(folder_of("ranker", store) / "results.sqlite3") as results:
+        begun = results.begin("bound", told)
+        results.write(begun.id, Batch(result={"conditions": []}))
+    assert result_now(legacy, candidate, store) == {}  # nobody observes
+    held = lease.acquire(folder_of("ranker", store))
+    assert held is not None
+    try:
+        assert result_now(legacy, candidate, store) == {"conditions": []}
+        assert result_now(legacy, replace(candidate, name="ranker3"), store) == {}
+        assert result_now(legacy, replace(candidate, digest="c" * 64), store) == {}
+        assert result_now(replace(legacy, digest="c" * 64), candidate, store) == {}
+    finally:
+        os.close(held)

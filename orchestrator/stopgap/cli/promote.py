@@ -84,7 +84,13 @@ def promote(
     with reporter() as report:
         recover(engines, store, report.say)
         done = promotion.promote(
-            name, wanted, lambda: result_now(name, store), engines, store, say=report.say, progress=report.progress
+            name,
+            wanted,
+            lambda legacy, candidate: result_now(legacy, candidate, store),
+            engines,
+            store,
+            say=report.say,
+            progress=report.progress,
         )
     if as_json:
         print_json(described(done))

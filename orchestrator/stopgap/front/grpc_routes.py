@@ -84,9 +84,11 @@ def _to_model(upstream: Upstream) -> Iterator[dict[str, Any]]:
 
 def _taken_over(takeover: Takeover, upstreams: Mapping[str, Upstream]) -> Iterator[dict[str, Any]]:
     """Before the model's own route, which then is for nobody; whoever answers, the legacy model's observers see it."""
+    legacy = upstreams.get(takeover.name)
     for route in _by_whom(takeover, upstreams):
-        legacy = upstreams.get(takeover.name)
         if legacy is not None and mirrors_of(legacy):
+            if route["route"].get("cluster") == legacy.name:
+                yield _compared(route, legacy)
             yield _mirrored(route, legacy)
         yield route
 
@@ -103,15 +105,27 @@ def _by_whom(takeover: Takeover, upstreams: Mapping[str, Upstream]) -> Iterator[
         yield taken_over(takeover, Kind.ALL, candidate, _named(name), **_AS_THE_CALLER_SAYS)
 
 
+def _compared(route: Mapping[str, Any], upstream: Upstream) -> dict[str, Any]:
+    """The same for what a comparison or a replay asks of the legacy model, which is not counted as users'."""
+    action = {name: value for name, value in route["route"].items() if name != "retry_policy"}
+    return {
+        **_predictions(route, {"name": COMPARISON_HEADER, "present_match": True}),
+        "route": {**action, "cluster": asked_cluster(upstream.name)},
+    }
+
+
 def _mirrored(route: Mapping[str, Any], upstream: Upstream) -> dict[str, Any]:
     """The same for what is mirrored of it: users' predictions, and not what a comparison asks."""
-    match = {name: value for name, value in route["match"].items() if name != "prefix"}
-    users = {"name": COMPARISON_HEADER, "present_match": True, "invert_match": True}
     return {
-        **route,
-        "match": {**match, "path": PREDICT, "headers": [*match.get("headers", ()), users]},
+        **_predictions(route, {"name": COMPARISON_HEADER, "present_match": True, "invert_match": True}),
         "route": {**route["route"], **mirror_policies(upstream)},
     }
+
+
+def _predictions(route: Mapping[str, Any], header: Mapping[str, Any]) -> dict[str, Any]:
+    """The same for Predict alone, with such a header."""
+    match = {name: value for name, value in route["match"].items() if name != "prefix"}
+    return {**route, "match": {**match, "path": PREDICT, "headers": [*match.get("headers", ()), header]}}
 
 
 def _named(name: str, *further: dict[str, Any]) -> dict[str, Any]:

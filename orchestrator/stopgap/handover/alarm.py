@@ -15,15 +15,15 @@ A_FEW = 100  # units
 
 
 class Alarm:
-    """Goes off where fewer are well than a share: wrongly with a probability of at most `ALPHA`, however long it lasts.
+    """Goes off where fewer are well than a share: wrongly with a probability of at most alpha, however long it lasts.
 
     It has two verdicts. One sees what is a little wrong for long, and begins anew whenever it has shown that all is
     well. The other sees at once what goes very wrong after it was well for long, and begins anew after every few units.
     """
 
-    def __init__(self, share: float) -> None:
+    def __init__(self, share: float, alpha: float = ALPHA) -> None:
         share = min(max(share, 0.001), 0.999)
-        self._long, self._short = Repeated(share, ALPHA / 2), Repeated(share, ALPHA / 2)
+        self._long, self._short = Repeated(share, alpha / 2), Repeated(share, alpha / 2)
 
     def goes_off(self, number: int, bad: int) -> bool:
         """

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from stopgap.engines.choice import Engines
 from stopgap.errors import DeploymentError
 from stopgap.front.traffic import traffic
-from stopgap.handover.agreeing import Agreeing, Shown
+from stopgap.handover.agreeing import Agreeing
 from stopgap.handover.archive import keep_evidence
 from stopgap.handover.capacity import asked_at, measured_peak, requests_at_hand
 from stopgap.handover.change import Change, change, locked, named, record_of
@@ -20,7 +21,7 @@ from stopgap.handover.splitting import check_words, missing
 from stopgap.legacy_requests import begin_noting
 from stopgap.person import current_person
 from stopgap.progress import Progress
-from stopgap.stages import HandOver, Stage, moved
+from stopgap.stages import HandOver, Model, Stage, moved
 from stopgap.store import Deployment, Store
 from stopgap.sunset import utc_now
 
@@ -29,6 +30,7 @@ __all__ = ["Promoted", "Promotion", "promote"]
 LOCK_PATIENCE_S = 10.0
 
 Say = Callable[[str], None]
+Shadowed = Callable[[Model, Model], Mapping[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -69,11 +71,11 @@ class Promoted:
 
 
 def promote(
-    name: str, wanted: Promotion, shown: Shown, engines: Engines, store: Store, *, say: Say, progress: Progress
+    name: str, wanted: Promotion, shadow: Shadowed, engines: Engines, store: Store, *, say: Say, progress: Progress
 ) -> Promoted:
     """
     Args:
-        shown: What a shadow of the two has found by now.
+        shadow: What a shadow of just these two models has found by now, the legacy one first.
 
     Raises:
         DeploymentError: It cannot be, or must not.
@@ -95,7 +97,8 @@ def promote(
             keep_evidence(wanted.evidence, store)
         admin = admin_of(legacy, store)
         counted = traffic(admin, [legacy.name, candidate.name])
-        guard = Guard(baseline_of(counted[legacy.name]), counted[candidate.name], Agreeing(shown))
+        agreeing = Agreeing(lambda: shadow(named(legacy), named(candidate)))
+        guard = Guard(baseline_of(counted[legacy.name]), counted[candidate.name], agreeing)
         progress("swapping the routes", None)
 
         def swapped(record: HandOver) -> HandOver:

@@ -14,6 +14,7 @@ from stopgap.observer.counting import Totals, warnings
 from stopgap.observer.course import Reading
 from stopgap.observer.results import Experiment, Results
 from stopgap.shadows import RESULTS, Shadow, folder_of, is_observed
+from stopgap.stages import Model
 from stopgap.store import Store
 
 __all__ = ["Report", "report", "result_now"]
@@ -88,12 +89,16 @@ def report(name: str, store: Store) -> Report:
     return Report(name, shadow, observed, experiment, totals, tuple(told), course)
 
 
-def result_now(name: str, store: Store) -> Mapping[str, Any]:
-    """What a shadow that goes on has found by now, as `comparison.result` writes it; empty where there is none."""
+def result_now(legacy: Model, candidate: Model, store: Store) -> Mapping[str, Any]:
+    """What a shadow that goes on has found by now of just these two, as `comparison.result` writes it; else empty."""
     with suppress(ShadowError):
-        if shadows.find(name, store) is not None and is_observed(name, store):
-            experiment, _ = newest(name, store)
-            return (experiment and experiment.result) or {}
+        shadow = shadows.find(legacy.name, store)
+        if shadow is None or shadow.candidate != candidate.name or not is_observed(legacy.name, store):
+            return {}
+        experiment, _ = newest(legacy.name, store)
+        if experiment is not None and experiment.result is not None:
+            pinned = [experiment.told[which]["digest"] for which in ("legacy", "candidate")]
+            return experiment.result if pinned == [legacy.digest, candidate.digest] else {}
     return {}
 
 
