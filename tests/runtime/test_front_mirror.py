@@ -143,6 +143,18 @@ def test_whoever_answers_to_the_name_its_observer_is_shown_the_same(folder: Path
         assert len(observer.sizes) == 45
 
 
+def test_the_successors_own_observer_is_shown_and_told_of_what_is_asked_under_its_own_name(folder: Path) -> None:
+    old = upstream("clicks.v1")
+    with listening(folder) as observer, Sandbox(folder / "sandboxes", old.name, 1), scene_in(folder) as scene:
+        scene.front.route(old, ALL, takeovers=[Takeover(old.name, "ranker", legacy=True, version=1)])
+        call: Any = scene.channel.unary_unary
+        for name, times in ((old.name, 7), ("ranker", 3)):
+            for _ in range(times):
+                call(PREDICT)(message(name), timeout=30)
+        eventually(lambda: scene.counted() == Mirrored(predictions=3, sent=3, delivered=3))
+        assert len(observer.sizes) == 3
+
+
 @pytest.mark.parametrize("split", [None, Split(5000, "x-user-id", "(.+)", "5eed")], ids=["promoted", "split"])
 def test_what_a_comparison_asks_of_a_name_that_is_taken_over_is_neither_mirrored_nor_counted(
     folder: Path, split: Split | None

@@ -51,10 +51,10 @@ def mirrored(admin: Admin, name: str, observer: str) -> Mirrored:
     pattern = "|".join(re.escape(prefix) for prefix in (cluster, model, rest, arms))
     found = admin.statistics(f"^({pattern})")
     counts = {entry["name"]: int(entry["value"]) for entry in found if isinstance(entry.get("value"), int)}
-    by_others, over_rest = _of_arms(counts, arms, name)
+    more, over_rest = _of_arms(counts, arms, name)
     sent, delivered = counts.get(f"{cluster}upstream_rq_completed", 0), counts.get(f"{cluster}upstream_rq_200", 0)
     return Mirrored(
-        predictions=counts.get(f"{model}Predict.total", 0) + by_others,
+        predictions=counts.get(f"{model}Predict.total", 0) + more,
         sent=sent,
         delivered=delivered,
         undelivered=sent - delivered,
@@ -66,17 +66,20 @@ def mirrored(admin: Admin, name: str, observer: str) -> Mirrored:
 
 
 def _of_arms(counts: Mapping[str, int], arms: str, name: str) -> tuple[int, int]:
-    """Where the name is taken over: predictions by gRPC that another model has answered, and those over REST."""
-    arm = re.compile(rf"{re.escape(arms)}[a-z]+/{re.escape(name)}(/\w+)?\.model\.(.+)\.grpc\.(\d*)\.http\.\d*")
-    by_others = over_rest = 0
+    """Where names are taken over: how many more predictions this name was asked than its own model; and over REST.
+
+    Fewer where the model answers to somebody else's name as well.
+    """
+    arm = re.compile(rf"{re.escape(arms)}[a-z]+/([^/]+?)(?:/\w+)?\.model\.(.+)\.grpc\.(\d*)\.http\.\d*")
+    more = over_rest = 0
     for statistic, times in counts.items():
         if found := arm.fullmatch(statistic):
-            _, model, grpc = found.groups()
-            if not grpc:
+            asked, model, grpc = found.groups()
+            if asked == name and not grpc:
                 over_rest += times
-            elif model != name:  # what the model's own cluster was sent is counted there
-                by_others += times
-    return by_others, over_rest
+            elif grpc:
+                more += times * ((asked == name) - (model == name))
+    return more, over_rest
 
 
 def _answered(counts: Mapping[str, int], rest: str) -> int:
