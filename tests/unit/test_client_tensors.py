@@ -189,12 +189,14 @@ def test_a_million_floats_are_not_touched_one_by_one() -> None:
     array = np.random.RandomState(7).standard_normal(1_000_000).astype(np.float32)
     proto = one_by_one(array, NUMBERS[0])
     assert NUMBERS[0].name == "float32"
-    started = time.perf_counter()
+    took_s = []
     for _ in range(5):
+        started = time.perf_counter()
         to_array(to_proto(array))
         to_array(proto)
-    # Some milliseconds each; a loop in Python takes more than a hundred.
-    assert (time.perf_counter() - started) / 5 < 0.05
+        took_s.append(time.perf_counter() - started)
+    # Some milliseconds at best; a loop in Python takes more than a hundred.
+    assert min(took_s) < 0.05
 
 
 def test_strings_that_cannot_be_there_are_not_looked_for() -> None:

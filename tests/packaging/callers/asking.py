@@ -19,6 +19,7 @@ from stopgap_protos.serving_pb2 import PredictRequest, PredictResponse
 from tests import zoo
 
 BROUGHT_ALONG = {"PIL", "markupsafe"}  # by matplotlib, and by Jinja2
+DRAWN = ("stopgap.report.", "stopgap.live.")
 NEED_TENSORFLOW = {"stopgap.api.keras_layer", "stopgap.api.tf_calls"}
 
 
@@ -29,11 +30,11 @@ def import_all_of(package: ModuleType) -> None:
 
 
 def import_or_miss_the_extra(name: str) -> None:
-    """What draws a report needs `stopgap[report]`, and nothing else does."""
+    """What draws a report or the live page needs `stopgap[report]`, and nothing else does."""
     try:
         importlib.import_module(name)
     except ModuleNotFoundError as error:
-        if not (name.startswith("stopgap.report.") and error.name in {*NEEDED, *BROUGHT_ALONG}):
+        if not (name.startswith(DRAWN) and error.name in {*NEEDED, *BROUGHT_ALONG}):
             raise
 
 
