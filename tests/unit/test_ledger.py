@@ -20,7 +20,7 @@ from stopgap.ledger.book import Book, Bounds, Feedback, Taken
 from stopgap.ledger.entries import Entry, entries, unit_of
 from stopgap.ledger.feedback import feedback_in
 from stopgap.ledger.ratio import SampleRatio
-from stopgap.ledgers import book_file
+from stopgap.ledgers import amiss, book_file, folder_of
 from stopgap.store import Store
 from stopgap_protos.access_log_pb2 import StreamAccessLogsMessage
 
@@ -151,6 +151,15 @@ def test_the_file_is_its_owners_alone_and_another_version_is_refused(tmp_path: P
     base.close()
     with pytest.raises(LedgerError, match="another version"):
         made(tmp_path)
+
+
+def test_a_models_name_is_never_taken_for_a_fronts(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    for place in (book_file(name, store) for name in ("front-end", "fronts", "8500")):
+        place.parent.mkdir(parents=True, exist_ok=True)
+        Book.of_split(place, SALT, "clicks", "clicks2").close()
+    folder_of(8500, store).mkdir(parents=True)
+    assert amiss(store) == []
 
 
 WRITES = """
@@ -296,7 +305,7 @@ def test_of_a_file_all_is_taken_or_nothing(tmp_path: Path) -> None:
     store, file = Store(tmp_path), tmp_path / "feedback.jsonl"
     with pytest.raises(LedgerError, match="never split"):
         take_feedback("clicks", file, store)
-    book_file("clicks", store).parent.mkdir()
+    book_file("clicks", store).parent.mkdir(parents=True)
     asked = [answer(number) for number in range(3)]
     with Book.of_split(book_file("clicks", store), SALT, "clicks", "clicks2") as book:
         book.write(asked)
