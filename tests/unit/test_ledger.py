@@ -21,7 +21,7 @@ from stopgap.handover.feedback import take_feedback
 from stopgap.ledger.book import Arm, Book, Bounds, Feedback, Firsts, Taken
 from stopgap.ledger.entries import Entry, entries, unit_of
 from stopgap.ledger.feedback import feedback_in
-from stopgap.ledger.ratio import SampleRatio
+from stopgap.ledger.ratio import SampleRatio, log_capital
 from stopgap.ledger.report import report_of
 from stopgap.ledgers import amiss, book_file, folder_of
 from stopgap.person import Person
@@ -171,6 +171,16 @@ def test_shares_that_are_wrong_stay_so_and_each_share_is_held_against_its_own_ca
     assert book.known().ratio.mismatch
     book.write([answer(number, share=5000) for number in range(4400, 4800)])  # as if nothing had been
     assert book.known().ratio.mismatch
+
+
+def test_the_capitals_of_all_shares_are_looked_at_together(book: Book) -> None:
+    """The first share's alone would be worth something; it never was without the second's, which has lost."""
+    lucky = [answer(number, "clicks2" if number < 25 else "clicks", share=1000) for number in range(100)]
+    right = [answer(number, "clicks2" if number % 2 else "clicks", share=5000) for number in range(100, 2100)]
+    book.write([*lucky, *right])
+    alone, together = log_capital(0.1, 25, 75), log_capital(0.1, 25, 75) + log_capital(0.5, 1000, 1000)
+    assert book.known().ratio.evidence == pytest.approx(max(0, together))
+    assert alone > max(0, together) + 1
 
 
 def test_a_share_that_grows_is_seldom_called_wrong() -> None:

@@ -407,7 +407,7 @@ class Book:
         for share, candidates, legacy in self._base.execute(
             "SELECT share, SUM(units * (arm = ?)), SUM(units * (arm = ?)) FROM tallies GROUP BY share", ARMS
         ):
-            ratio.update(share / SHARES, candidates, legacy)
+            ratio.add(share / SHARES, candidates, legacy)
         return ratio.look()
 
     def _count_front(self, counted: int) -> None:
