@@ -18,7 +18,7 @@ import pytest
 from stopgap.cli.ledger_table import ledger_object
 from stopgap.errors import DataError, LedgerError
 from stopgap.handover.feedback import take_feedback
-from stopgap.ledger.book import Arm, Book, Bounds, Feedback, Firsts, Taken
+from stopgap.ledger.book import LOOKS, Arm, Book, Bounds, Feedback, Firsts, Taken
 from stopgap.ledger.entries import Entry, entries, unit_of
 from stopgap.ledger.feedback import feedback_in
 from stopgap.ledger.ratio import SampleRatio, log_capital
@@ -155,11 +155,33 @@ def test_another_split_begins_with_nothing_and_the_same_goes_on(tmp_path: Path) 
 
 def test_what_the_front_has_counted_and_nobody_has_heard_of_is_lost_over_its_restarts_too(book: Book) -> None:
     book.write([answer(number) for number in range(10)], counted_by_front=12)
+    assert book.known().lost == 0  # it may be on its way
+    looked(book, 12)
     assert book.known().lost == 2
     book.write([answer(11)], counted_by_front=3)  # it has started anew
+    looked(book, 3)
     assert book.known().lost == 4
     book.write([])
     assert book.known().lost == 4
+
+
+def test_what_is_on_its_way_is_not_lost_and_what_is_lost_does_not_become_less(book: Book) -> None:
+    book.write([answer(1)], counted_by_front=1)
+    for count in range(2, 20):  # at each look the latest is missing, but for every third
+        book.write([answer(count)], counted_by_front=count + (count % 3 > 0))
+        book.write([])
+        assert book.known().lost == 0
+    looked(book, 25)
+    assert book.known().lost == 6
+    book.write([answer(number) for number in range(30, 40)])
+    looked(book, 29)
+    assert book.known().lost == 6
+
+
+def looked(book: Book, counted: int) -> None:
+    """As often as it takes until what is missing is lost."""
+    for _ in range(LOOKS):
+        book.write([], counted_by_front=counted)
 
 
 def test_shares_that_are_wrong_stay_so_and_each_share_is_held_against_its_own_callers(book: Book) -> None:

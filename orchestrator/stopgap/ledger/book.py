@@ -32,7 +32,8 @@ OTHERS = "(others)"
 GRAINS = 1000  # a reward is kept to a thousandth
 CANDIDATE, LEGACY = "candidate", "legacy"
 ARMS = (CANDIDATE, LEGACY)
-EVIDENCE = "evidence"
+EVIDENCE, LOST = "evidence", "lost"
+LOOKS = 3  # at the front's counters: what is missing at each of so many in a row was not on its way
 TABLES = """
 CREATE TABLE split (salt TEXT NOT NULL, legacy TEXT NOT NULL, candidate TEXT NOT NULL, begun_s REAL NOT NULL);
 CREATE TABLE units (
@@ -71,6 +72,7 @@ CREATE TABLE rewards (
 ) WITHOUT ROWID;
 CREATE TABLE labels (arm TEXT NOT NULL, label TEXT NOT NULL, times INTEGER NOT NULL, PRIMARY KEY (arm, label))
     WITHOUT ROWID;
+CREATE TABLE looks (number INTEGER PRIMARY KEY AUTOINCREMENT, missing INTEGER NOT NULL);
 CREATE TABLE counts (name TEXT PRIMARY KEY, value REAL NOT NULL) WITHOUT ROWID;
 """
 
@@ -171,7 +173,7 @@ class Known:
         salt: Of the split that it is about.
         moved: Requests of callers that were first seen in the other arm: a share that changes moves them.
         not_units: Requests of callers that came when there were as many as are kept, or whose key was too long.
-        lost: Requests that the front has counted, and that it could not tell the ledger of.
+        lost: Requests that the front has counted, and that it could not tell the ledger of; it never falls.
     """
 
     salt: str
@@ -219,7 +221,7 @@ class Book:
         book = cls(file, bounds)
         if book.salt != salt:
             with book._writing():
-                for table in ("split", "units", "requests", "tallies", "rewards", "labels", "counts"):
+                for table in ("split", "units", "requests", "tallies", "rewards", "labels", "looks", "counts"):
                     book._base.execute(f"DELETE FROM {table}")  # noqa: S608 - our own words
                 book._base.execute("INSERT INTO split VALUES (?, ?, ?, ?)", (salt, legacy, candidate, time.time()))
         return book
@@ -305,7 +307,7 @@ class Book:
             self._ratio(),
             number.get("moved", 0),
             number.get("not units", 0),
-            max(0, number.get("front: total", 0) - number.get("entries", 0)),
+            number.get(LOST, 0),
         )
 
     def _arm(self, arm: str, counts: Mapping[str, int]) -> Arm:
@@ -412,9 +414,19 @@ class Book:
 
     def _count_front(self, counted: int) -> None:
         """An Envoy that has started anew counts from 0."""
-        last = int(self._one("SELECT COALESCE(SUM(value), 0) FROM counts WHERE name = 'front: read'"))
+        last = self._count("front: read")
         self._add("front: total", counted - last if counted >= last else counted)
         self._set("front: read", counted)
+        self._look()
+
+    def _look(self) -> None:
+        """What the front has counted and nobody has heard of may be on its way, and is lost where it stays away."""
+        missing = self._count("front: total") - self._count("entries")
+        number = self._base.execute("INSERT INTO looks (missing) VALUES (?)", (missing,)).lastrowid
+        self._base.execute("DELETE FROM looks WHERE number <= ? - ?", (number, LOOKS))
+        looks, least = self._base.execute("SELECT COUNT(*), MIN(missing) FROM looks").fetchone()
+        if looks == LOOKS:
+            self._set(LOST, max(self._count(LOST), least))
 
     def _prune(self, now_s: float) -> None:
         newest = self._one("SELECT COALESCE(MAX(number), 0) FROM requests")
@@ -438,6 +450,9 @@ class Book:
     def _one(self, query: str, *values: object) -> float:
         number: float = self._base.execute(query, values).fetchone()[0]
         return number
+
+    def _count(self, name: str) -> int:
+        return int(self._one("SELECT COALESCE(SUM(value), 0) FROM counts WHERE name = ?", name))
 
     def _add(self, name: str, number: float = 1) -> None:
         self._base.execute(
