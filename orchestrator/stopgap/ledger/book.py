@@ -219,8 +219,8 @@ class Book:
         except OSError as error:
             raise LedgerError(f"The ledger {file} cannot be made: {error.strerror}.") from error
         book = cls(file, bounds)
-        if book.salt != salt:
-            with book._writing():
+        with book._writing():
+            if book.salt != salt:
                 for table in ("split", "units", "requests", "tallies", "rewards", "labels", "looks", "counts"):
                     book._base.execute(f"DELETE FROM {table}")  # noqa: S608 - our own words
                 book._base.execute("INSERT INTO split VALUES (?, ?, ?, ?)", (salt, legacy, candidate, time.time()))
