@@ -389,3 +389,17 @@ def test_of_a_file_all_is_taken_or_nothing(tmp_path: Path) -> None:
     file.write_text("\n".join([*lines, "", lines[0], f'{{"id": "{IDENTITY}", "reward": 1}}']))
     taken = take_feedback("clicks", file, store)
     assert [taken[each] for each in Taken] == [3, 1, 1]
+
+
+def test_a_pipe_is_a_file_too(tmp_path: Path) -> None:
+    store, asked = Store(tmp_path), answer(1)
+    book_file("clicks", store).parent.mkdir(parents=True)
+    with Book.of_split(book_file("clicks", store), SALT, "clicks", "clicks2") as book:
+        book.write([asked])
+    reader, writer = os.pipe()
+    with open(writer, "w") as lines:  # noqa: PTH123 - a descriptor, not a path
+        lines.write(f'{{"id": "{uuid.UUID(bytes=asked.id)}", "reward": 1}}\n')
+    try:
+        assert take_feedback("clicks", Path(f"/dev/fd/{reader}"), store) == {Taken.NOW: 1}
+    finally:
+        os.close(reader)
