@@ -19,7 +19,9 @@ from stopgap.store import Store
 
 __all__ = ["amiss", "book_file", "follow", "is_kept", "recover_ledgers", "splits_behind", "start_anew"]
 
-FRONT, LOG = "front-", "ledger.log"
+# Apart from each other, since a model may be called as a front's folder is.
+BOOKS, FRONTS = Path("ledgers", "books"), Path("ledgers", "fronts")
+LOG = "ledger.log"
 PROGRAM = "stopgap.ledger.__main__"
 
 
@@ -34,11 +36,11 @@ def splits_behind(port: int, store: Store) -> tuple[HandOver, ...]:
 
 def book_file(name: str, store: Store) -> Path:
     """The book of a legacy model's latest split."""
-    return store.folder / "ledgers" / f"{check_name(name)}.sqlite3"
+    return store.folder / BOOKS / f"{check_name(name)}.sqlite3"
 
 
 def folder_of(port: int, store: Store) -> Path:
-    return store.folder / "ledgers" / f"{FRONT}{port}"
+    return store.folder / FRONTS / str(port)
 
 
 def is_kept(port: int, store: Store) -> bool:
@@ -58,7 +60,8 @@ def follow(port: int, store: Store) -> bool:
         background.end(folder)
         return False
     try:
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        for needed in (folder, store.folder / BOOKS):
+            needed.mkdir(parents=True, exist_ok=True, mode=0o700)
         return background.start(folder, LOG, PROGRAM, str(store.folder), str(port))
     except background.Refused as error:
         raise LedgerError(f"The ledger does not come: {error.problem}", error.remedy) from error
@@ -85,7 +88,7 @@ def recover_ledgers(store: Store, say: Callable[[str], None]) -> None:
 def amiss(store: Store) -> list[int]:
     """The ports of fronts that need a ledger and have none, or the other way about."""
     needed = {record.grpc_port for record in store.hand_overs() if record.stage is Stage.SPLIT}
-    there = {int(folder.name[len(FRONT) :]) for folder in (store.folder / "ledgers").glob(f"{FRONT}*")}
+    there = {int(folder.name) for folder in (store.folder / FRONTS).glob("[0-9]*") if folder.name.isdecimal()}
     return sorted(port for port in needed | there if (port in needed) is not is_kept(port, store))
 
 

@@ -433,7 +433,7 @@ def splits(seen: Sequence[Seen]) -> Iterator[Metric]:
     )
     yield gauge(
         "stopgap_split_reward_mean",
-        "Of the first reward of each caller.",
+        "Of the first reward of each caller that was first seen at the present share.",
         {
             (name, which): mean.estimate
             for name, found in kept

@@ -169,6 +169,11 @@ class HandOver:
         """When it came into its stage; None where it has always been in it."""
         return next((step.at for step in reversed(self.history) if step.was is not step.to), None)
 
+    @property
+    def latest_share(self) -> int:
+        """The candidate's in the latest split, also when that has ended; 0 where there was none."""
+        return self.share or next((step.share for step in reversed(self.history) if step.to is Stage.SPLIT), 0)
+
 
 def begun(legacy: Model, grpc_port: int) -> HandOver:
     """Of a model whose hand-over nobody has begun."""

@@ -11,7 +11,8 @@
 <state>/shadows/<name>/             one shadow each: what is wanted, who observes, what was found
 <state>/recorders/<name>/           one recording each: what is wanted, who records, what was counted
 <state>/recordings/<name>/          what was recorded, unless somebody has named another folder; it stays
-<state>/ledgers/                    one book for each legacy model's latest split, one folder for each front's ledger
+<state>/ledgers/books/<name>.sqlite3    what is known of each legacy model's latest split
+<state>/ledgers/fronts/<port>/      one front's ledger each: who keeps it, and what it had to say
 <state>/locks/                      who holds one may change that deployment, or that front
 """
 

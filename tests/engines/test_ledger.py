@@ -91,7 +91,7 @@ class Stage:
         return told
 
     def keeper(self) -> int:
-        folder = self.program.state / "ledgers" / f"front-{self.program.port}"
+        folder = self.program.state / "ledgers" / "fronts" / str(self.program.port)
         return int((folder / "monitor.lock").read_text().split()[0])
 
 
@@ -146,7 +146,7 @@ def test_callers_are_counted_once_and_say_what_came_of_their_answers(stage: Stag
     assert "as it should be" in shown
     assert "at most 0.9 lower: PASS" in shown
 
-    book = stage.program.state / "ledgers" / "clicks.sqlite3"
+    book = stage.program.state / "ledgers" / "books" / "clicks.sqlite3"
     written = b"".join(part.read_bytes() for part in book.parent.glob("clicks.sqlite3*"))
     assert not any(user.encode() in written for user in users)
     metrics = stage.done("metrics", "--once")

@@ -10,22 +10,31 @@ import sys
 import time
 import uuid
 from dataclasses import replace
+from datetime import datetime, timezone
 from pathlib import Path
 
 import numpy as np
 import pytest
+from stopgap.cli.ledger_table import ledger_object
 from stopgap.errors import DataError, LedgerError
 from stopgap.handover.feedback import take_feedback
-from stopgap.ledger.book import Book, Bounds, Feedback, Taken
+from stopgap.ledger.book import LOOKS, Arm, Book, Bounds, Feedback, Firsts, Taken
 from stopgap.ledger.entries import Entry, entries, unit_of
 from stopgap.ledger.feedback import feedback_in
-from stopgap.ledger.ratio import SampleRatio
-from stopgap.ledgers import book_file
+from stopgap.ledger.ratio import SampleRatio, log_capital
+from stopgap.ledger.report import report_of
+from stopgap.ledgers import amiss, book_file, folder_of
+from stopgap.person import Person
+from stopgap.stages import Model, Stage, Step, begun
 from stopgap.store import Store
 from stopgap_protos.access_log_pb2 import StreamAccessLogsMessage
 
 DEFAULTS = Bounds()
 SALT = "0123456789abcdef"
+MODELS = ("clicks", "clicks2")
+HALF = Step(
+    datetime(2026, 11, 27, tzinfo=timezone.utc), Stage.SPLIT, Stage.SPLIT, "clicks2", 5000, Person(1000, "anna")
+)
 ENTRY = Entry(f"clicks/{SALT}", "clicks", b"u" * 16, 1000, b"i" * 16, False, 1500, 0.0)
 
 
@@ -54,8 +63,8 @@ def test_a_caller_counts_once_by_its_first_answer_however_often_it_asks(book: Bo
     book.write([answer(1), answer(2, "clicks2")])
     known = book.known()
     assert (known.ratio.units, known.ratio.candidates) == (3, 1)
-    assert (known.legacy.units, known.legacy.judged, known.legacy.failed) == (2, 1, 0)
-    assert (known.candidate.units, known.candidate.judged, known.candidate.failed) == (1, 1, 1)
+    assert known.legacy.at(1000) == Firsts(units=2, judged=1, failed=0)
+    assert known.candidate.at(1000) == Firsts(units=1, judged=1, failed=1)
     assert (known.legacy.requests, known.legacy.requests_failed) == (4, 1)
     assert known.legacy.took_s == pytest.approx(4 * 0.0015)
     assert (known.moved, known.not_units) == (0, 0)
@@ -67,9 +76,41 @@ def test_a_caller_that_a_larger_share_has_moved_stays_where_it_was_first_seen(bo
     assert told(book, moved, 1.0) is Taken.NOW
     known = book.known()
     assert (known.legacy.units, known.candidate.units, known.moved) == (1, 0, 1)
-    assert (known.candidate.apart, known.candidate.rewards) == (1, {})
+    assert (known.candidate.apart, known.candidate.firsts) == (1, {})
     assert told(book, first, 0.25) is Taken.NOW  # it has had no reward yet that counts
-    assert book.known().legacy.rewards == {0.25: 1}
+    assert book.known().legacy.at(1000).rewards == {0.25: 1}
+
+
+def test_callers_are_compared_with_those_of_the_same_share_alone(tmp_path: Path) -> None:
+    """The candidate is worse on both days; the second was better for everybody, and most of its callers are of that."""
+    store = Store(tmp_path)
+    book_file("clicks", store).parent.mkdir(parents=True)
+    days = {1000: (0.5, 0.2), 5000: (1.0, 0.8)}
+    with Book.of_split(book_file("clicks", store), SALT, "clicks", "clicks2") as book:
+        for share, rewards in days.items():
+            hers = [number % 10 < share // 1000 for number in range(1000)]
+            asked = [answer(share + number, MODELS[is_hers], share=share) for number, is_hers in enumerate(hers)]
+            book.write(asked)
+            book.tell_all(Feedback(each.id or b"", rewards[is_hers]) for each, is_hers in zip(asked, hers))
+    split = replace(begun(Model("clicks", "a" * 64, 1), 8500), salt=SALT, reward_margin=0.1, history=(HALF,))
+    report = report_of(split, store)  # it has ended, and its callers stay as they were
+    assert report is not None
+    assert (report.units, report.left_out, report.share) == (1000, 1000, 5000)
+    assert report.rewards.estimate == pytest.approx(-0.2)
+    assert report.rewards.outcome == "FAIL"
+    assert mean_of(report.known.candidate) > mean_of(report.known.legacy)  # what it would have looked like
+    assert ledger_object(report)["left_out"] == 1000
+
+
+def test_a_reward_for_an_answer_at_another_share_is_counted_apart(book: Book) -> None:
+    first, later = answer(1), answer(1, share=5000)
+    book.write([first, later])
+    told(book, later, 1.0)
+    assert (book.known().legacy.apart, book.known().legacy.at(1000).rewards) == (1, {})
+
+
+def mean_of(arm: Arm) -> float:
+    return sum(value * units for firsts in arm.firsts.values() for value, units in firsts.rewards.items()) / arm.units
 
 
 def test_one_word_on_each_answer_and_one_reward_of_each_caller(book: Book) -> None:
@@ -78,7 +119,7 @@ def test_one_word_on_each_answer_and_one_reward_of_each_caller(book: Book) -> No
     assert [told(book, each, 0.7) for each in asked] == [Taken.NOW, Taken.NOW, Taken.NOW]
     assert told(book, asked[0], 0.1) is Taken.BEFORE
     assert told(book, answer(4), 0.1) is Taken.UNKNOWN
-    assert (book.known().legacy.feedback, book.known().legacy.rewards) == (3, {0.7: 2})
+    assert (book.known().legacy.feedback, book.known().legacy.at(1000).rewards) == (3, {0.7: 2})
 
 
 def test_labels_are_counted_up_to_a_hundred_of_them(book: Book) -> None:
@@ -97,7 +138,7 @@ def test_what_is_kept_is_bounded(tmp_path: Path) -> None:
     known = book.known()
     assert (known.legacy.units, known.not_units, known.legacy.requests) == (3, 3, 6)
     assert [told(book, each, 1.0) for each in asked] == [Taken.UNKNOWN] * 2 + [Taken.NOW] * 4
-    assert book.known().legacy.rewards == {1.0: 1}  # of the third caller; who came after it is no unit
+    assert book.known().legacy.at(1000).rewards == {1.0: 1}  # of the third caller; who came after it is no unit
     old = replace(answer(9), at_s=time.time() - 61)
     book.write([old])
     assert told(book, old, 1.0) is Taken.UNKNOWN
@@ -114,11 +155,33 @@ def test_another_split_begins_with_nothing_and_the_same_goes_on(tmp_path: Path) 
 
 def test_what_the_front_has_counted_and_nobody_has_heard_of_is_lost_over_its_restarts_too(book: Book) -> None:
     book.write([answer(number) for number in range(10)], counted_by_front=12)
+    assert book.known().lost == 0  # it may be on its way
+    looked(book, 12)
     assert book.known().lost == 2
     book.write([answer(11)], counted_by_front=3)  # it has started anew
+    looked(book, 3)
     assert book.known().lost == 4
     book.write([])
     assert book.known().lost == 4
+
+
+def test_what_is_on_its_way_is_not_lost_and_what_is_lost_does_not_become_less(book: Book) -> None:
+    book.write([answer(1)], counted_by_front=1)
+    for count in range(2, 20):  # at each look the latest is missing, but for every third
+        book.write([answer(count)], counted_by_front=count + (count % 3 > 0))
+        book.write([])
+        assert book.known().lost == 0
+    looked(book, 25)
+    assert book.known().lost == 6
+    book.write([answer(number) for number in range(30, 40)])
+    looked(book, 29)
+    assert book.known().lost == 6
+
+
+def looked(book: Book, counted: int) -> None:
+    """As often as it takes until what is missing is lost."""
+    for _ in range(LOOKS):
+        book.write([], counted_by_front=counted)
 
 
 def test_shares_that_are_wrong_stay_so_and_each_share_is_held_against_its_own_callers(book: Book) -> None:
@@ -130,6 +193,16 @@ def test_shares_that_are_wrong_stay_so_and_each_share_is_held_against_its_own_ca
     assert book.known().ratio.mismatch
     book.write([answer(number, share=5000) for number in range(4400, 4800)])  # as if nothing had been
     assert book.known().ratio.mismatch
+
+
+def test_the_capitals_of_all_shares_are_looked_at_together(book: Book) -> None:
+    """The first share's alone would be worth something; it never was without the second's, which has lost."""
+    lucky = [answer(number, "clicks2" if number < 25 else "clicks", share=1000) for number in range(100)]
+    right = [answer(number, "clicks2" if number % 2 else "clicks", share=5000) for number in range(100, 2100)]
+    book.write([*lucky, *right])
+    alone, together = log_capital(0.1, 25, 75), log_capital(0.1, 25, 75) + log_capital(0.5, 1000, 1000)
+    assert book.known().ratio.evidence == pytest.approx(max(0, together))
+    assert alone > max(0, together) + 1
 
 
 def test_a_share_that_grows_is_seldom_called_wrong() -> None:
@@ -151,6 +224,15 @@ def test_the_file_is_its_owners_alone_and_another_version_is_refused(tmp_path: P
     base.close()
     with pytest.raises(LedgerError, match="another version"):
         made(tmp_path)
+
+
+def test_a_models_name_is_never_taken_for_a_fronts(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    for place in (book_file(name, store) for name in ("front-end", "fronts", "8500")):
+        place.parent.mkdir(parents=True, exist_ok=True)
+        Book.of_split(place, SALT, "clicks", "clicks2").close()
+    folder_of(8500, store).mkdir(parents=True)
+    assert amiss(store) == []
 
 
 WRITES = """
@@ -296,7 +378,7 @@ def test_of_a_file_all_is_taken_or_nothing(tmp_path: Path) -> None:
     store, file = Store(tmp_path), tmp_path / "feedback.jsonl"
     with pytest.raises(LedgerError, match="never split"):
         take_feedback("clicks", file, store)
-    book_file("clicks", store).parent.mkdir()
+    book_file("clicks", store).parent.mkdir(parents=True)
     asked = [answer(number) for number in range(3)]
     with Book.of_split(book_file("clicks", store), SALT, "clicks", "clicks2") as book:
         book.write(asked)
@@ -307,3 +389,17 @@ def test_of_a_file_all_is_taken_or_nothing(tmp_path: Path) -> None:
     file.write_text("\n".join([*lines, "", lines[0], f'{{"id": "{IDENTITY}", "reward": 1}}']))
     taken = take_feedback("clicks", file, store)
     assert [taken[each] for each in Taken] == [3, 1, 1]
+
+
+def test_a_pipe_is_a_file_too(tmp_path: Path) -> None:
+    store, asked = Store(tmp_path), answer(1)
+    book_file("clicks", store).parent.mkdir(parents=True)
+    with Book.of_split(book_file("clicks", store), SALT, "clicks", "clicks2") as book:
+        book.write([asked])
+    reader, writer = os.pipe()
+    with open(writer, "w") as lines:  # noqa: PTH123 - a descriptor, not a path
+        lines.write(f'{{"id": "{uuid.UUID(bytes=asked.id)}", "reward": 1}}\n')
+    try:
+        assert take_feedback("clicks", Path(f"/dev/fd/{reader}"), store) == {Taken.NOW: 1}
+    finally:
+        os.close(reader)

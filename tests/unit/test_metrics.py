@@ -21,7 +21,7 @@ from stopgap.front.routes import Kind
 from stopgap.front.traffic import Answered, Durations, Traffic
 from stopgap.incidents import WorkersState
 from stopgap.ledger.book import Arm as LedgerArm
-from stopgap.ledger.book import Known
+from stopgap.ledger.book import Firsts, Known
 from stopgap.ledger.ratio import Ratio
 from stopgap.ledger.reading import Reading
 from stopgap.ledger.report import Report
@@ -50,9 +50,9 @@ BUSY = Traffic(
 )
 COUNTS = {"died": 4, "quarantined": 2, "state_lost": 0, "backing_off": 1, "x" * 32: 5}
 BROKEN = WorkersState(workers=2, backing_off_s=3.5, quarantined=9, counts=COUNTS, incidents=())
-WELL = LedgerArm(8, 8, 1, 20, 2, 0.5, 3, 0, {0.5: 2}, {})
-KNOWN = Known("0" * 16, 0.0, WELL, replace(WELL, units=12, rewards={}), Ratio(20, 8, True, 9.0), 0, 0, 5)
-REPORT = Report(Reading(KNOWN, False), TwoMeans().verdict, TwoMeans().add_counted({0.5: 2}, {}))
+WELL = LedgerArm({1000: Firsts(8, 8, 1, {0.5: 2})}, 20, 2, 0.5, 3, 0, {})
+KNOWN = Known("0" * 16, 0.0, WELL, replace(WELL, firsts={1000: Firsts(12, 8, 1)}), Ratio(20, 8, True, 9.0), 0, 0, 5)
+REPORT = Report(Reading(KNOWN, False), 1000, 20, TwoMeans().verdict, TwoMeans().add_counted({0.5: 2}, {}))
 ARM = Arm(Kind.KEYED, "ranker2", {("grpc", "0"): 18, ("grpc", "13"): 2}, BUSY.durations)
 SPLIT = SplitSeen(0.1, {"candidate": ARM}, REPORT)
 SEEN = Seen(

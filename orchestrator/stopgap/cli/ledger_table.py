@@ -12,6 +12,7 @@ from stopgap.cli.output import print_table
 from stopgap.ledger.book import ARMS, Arm
 from stopgap.ledger.report import Report
 from stopgap.printable import printable
+from stopgap.stages import SHARES, percent
 from stopgap.two_means import Mean, TwoMeansVerdict
 
 __all__ = ["ledger_object", "print_ledger"]
@@ -30,18 +31,22 @@ def ledger_object(found: Report) -> dict[str, Any]:
         "moved": known.moved,
         "not_units": known.not_units,
         "lost": known.lost,
-        "arms": {which: arm_object(known.arm(which)) for which in ARMS},
+        "arms": {which: arm_object(known.arm(which), found.share) for which in ARMS},
+        "judged_share": number(found.share / SHARES),
+        "judged_callers": found.units,
+        "left_out": found.left_out,
         "well": difference_object(found.well),
         "rewards": difference_object(found.rewards),
         "warnings": found.reading.warnings,
     }
 
 
-def arm_object(arm: Arm) -> dict[str, Any]:
+def arm_object(arm: Arm, share: int) -> dict[str, Any]:
+    firsts = arm.at(share)
     return {
         "units": arm.units,
-        "first_answers": arm.judged,
-        "first_failed": arm.failed,
+        "first_answers": firsts.judged,
+        "first_failed": firsts.failed,
         "requests": arm.requests,
         "requests_failed": arm.requests_failed,
         "took_s": round(arm.took_s, 6),
@@ -84,6 +89,11 @@ def print_ledger(found: Report, margin: float | None) -> None:
     print_table(("", "CALLERS", "FIRST ANSWER WELL", "REQUESTS", "FAILED", "MEAN", "FEEDBACK", "MEAN REWARD"), rows)
     if known.ratio.units and not known.ratio.mismatch:
         click.echo(f"The candidate has {known.ratio.share:.2%} of the callers: as it should be.")
+    if found.left_out:
+        click.echo(
+            f"Compared are the {found.units} callers that were first seen at the share of {percent(found.share)}; "
+            f"{found.left_out} were first seen at another, and are left out: the arms' would be of different days."
+        )
     if found.well.candidate.units and found.well.legacy.units:
         click.echo(f"First answers that were well: {difference(found.well)}.")
     if found.rewards.candidate.units or found.rewards.legacy.units:
@@ -104,7 +114,7 @@ def arm_row(which: str, found: Report) -> tuple[str, ...]:
     return (
         which,
         str(arm.units),
-        mean(well, percent=True),
+        mean(well, as_percent=True),
         str(arm.requests),
         str(arm.requests_failed),
         f"{arm.took_s / arm.requests * 1000:.2f} ms" if arm.requests else "-",
@@ -113,10 +123,10 @@ def arm_row(which: str, found: Report) -> tuple[str, ...]:
     )
 
 
-def mean(found: Mean, *, percent: bool = False) -> str:
+def mean(found: Mean, *, as_percent: bool = False) -> str:
     if not found.units:
         return "-"
-    shown = (f"{value:.2%}" if percent else f"{value:.3f}" for value in (found.estimate, found.lower, found.upper))
+    shown = (f"{value:.2%}" if as_percent else f"{value:.3f}" for value in (found.estimate, found.lower, found.upper))
     return "{} [{}, {}]".format(*shown)
 
 

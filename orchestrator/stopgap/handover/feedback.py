@@ -22,7 +22,7 @@ def take_feedback(name: str, file: Path, store: Store) -> Counter[Taken]:
     """How many became what. Of the latest split, also when it has ended: some things are known late.
 
     Args:
-        file: Lines of JSON, each as the listener takes it.
+        file: Lines of JSON, each as the listener takes it; a pipe may be one.
 
     Raises:
         DataError: The file cannot be read, or a line is no feedback; then none was taken.
@@ -31,9 +31,7 @@ def take_feedback(name: str, file: Path, store: Store) -> Counter[Taken]:
     place = book_file(name, store)
     if not place.exists():
         raise LedgerError(f"The callers of {name} were never split.", f"Split them: stopgap split {name}")
-    for _ in read(file):
-        pass
-    taken, lines = Counter[Taken](), read(file)
+    taken, lines = Counter[Taken](), iter(list(read(file)))  # once: a pipe gives nothing the second time
     with Book(place) as book:
         while chunk := list(islice(lines, AT_ONCE)):
             taken.update(book.tell_all(chunk))

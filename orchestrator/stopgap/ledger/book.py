@@ -9,10 +9,10 @@ from __future__ import annotations
 import os
 import sqlite3
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 from typing import Optional
@@ -22,7 +22,7 @@ from stopgap.ledger.entries import Entry
 from stopgap.ledger.ratio import Ratio, SampleRatio
 from stopgap.stages import SHARES
 
-__all__ = ["ARMS", "CANDIDATE", "LEGACY", "Arm", "Book", "Bounds", "Feedback", "Known", "Taken"]
+__all__ = ["ARMS", "CANDIDATE", "LEGACY", "Arm", "Book", "Bounds", "Feedback", "Firsts", "Known", "Taken"]
 
 SCHEMA = 1
 BUSY_TIMEOUT_S = 10.0
@@ -32,7 +32,8 @@ OTHERS = "(others)"
 GRAINS = 1000  # a reward is kept to a thousandth
 CANDIDATE, LEGACY = "candidate", "legacy"
 ARMS = (CANDIDATE, LEGACY)
-EVIDENCE = "evidence"
+EVIDENCE, LOST = "evidence", "lost"
+LOOKS = 3  # at the front's counters: what is missing at each of so many in a row was not on its way
 TABLES = """
 CREATE TABLE split (salt TEXT NOT NULL, legacy TEXT NOT NULL, candidate TEXT NOT NULL, begun_s REAL NOT NULL);
 CREATE TABLE units (
@@ -48,6 +49,7 @@ CREATE TABLE requests (
     id BLOB NOT NULL UNIQUE,
     at_s REAL NOT NULL,
     arm TEXT NOT NULL,
+    share INTEGER NOT NULL,
     unit BLOB,
     told_s REAL,
     reward INTEGER,
@@ -61,10 +63,16 @@ CREATE TABLE tallies (
     failed INTEGER NOT NULL,
     PRIMARY KEY (share, arm)
 ) WITHOUT ROWID;
-CREATE TABLE rewards (arm TEXT NOT NULL, reward INTEGER NOT NULL, units INTEGER NOT NULL, PRIMARY KEY (arm, reward))
-    WITHOUT ROWID;
+CREATE TABLE rewards (
+    share INTEGER NOT NULL,
+    arm TEXT NOT NULL,
+    reward INTEGER NOT NULL,
+    units INTEGER NOT NULL,
+    PRIMARY KEY (share, arm, reward)
+) WITHOUT ROWID;
 CREATE TABLE labels (arm TEXT NOT NULL, label TEXT NOT NULL, times INTEGER NOT NULL, PRIMARY KEY (arm, label))
     WITHOUT ROWID;
+CREATE TABLE looks (number INTEGER PRIMARY KEY AUTOINCREMENT, missing INTEGER NOT NULL);
 CREATE TABLE counts (name TEXT PRIMARY KEY, value REAL NOT NULL) WITHOUT ROWID;
 """
 
@@ -108,32 +116,53 @@ class Taken(Enum):
 
 
 @dataclass(frozen=True)
+class Firsts:
+    """Of an arm's callers, those that were first seen at one share.
+
+    Attributes:
+        units: How many.
+        judged: Those of them that were there for their first answer.
+        failed: Those of these to whom it was an error.
+        rewards: How many have each reward, their first.
+    """
+
+    units: int = 0
+    judged: int = 0
+    failed: int = 0
+    rewards: Mapping[float, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Arm:
     """What is known of one.
 
     Attributes:
-        units: Distinct callers whose first observation it is.
-        judged: Those of them that were there for that answer.
-        failed: Those of these to whom it was an error.
+        firsts: Distinct callers whose first observation it is, by the candidate's share at that moment. Those of
+            different shares are not to be added up and compared: the arms would be of different days.
         requests: Of all callers who told their key.
         requests_failed: Those that were answered with an error.
         took_s: How long all of them took together.
         feedback: How many requests there is any of.
-        apart: How many rewards are of a caller that was first seen in the other arm.
-        rewards: How many callers have each reward, their first.
+        apart: How many rewards are of a caller that was first seen in the other arm, or at another share.
         labels: How often each was said.
     """
 
-    units: int
-    judged: int
-    failed: int
+    firsts: Mapping[int, Firsts]
     requests: int
     requests_failed: int
     took_s: float
     feedback: int
     apart: int
-    rewards: Mapping[float, int]
     labels: Mapping[str, int]
+
+    @property
+    def units(self) -> int:
+        """Of all shares."""
+        return sum(firsts.units for firsts in self.firsts.values())
+
+    def at(self, share: int) -> Firsts:
+        """Those that were first seen at that one, of `SHARES`."""
+        return self.firsts.get(share, Firsts())
 
 
 @dataclass(frozen=True)
@@ -144,7 +173,7 @@ class Known:
         salt: Of the split that it is about.
         moved: Requests of callers that were first seen in the other arm: a share that changes moves them.
         not_units: Requests of callers that came when there were as many as are kept, or whose key was too long.
-        lost: Requests that the front has counted, and that it could not tell the ledger of.
+        lost: Requests that the front has counted, and that it could not tell the ledger of; it never falls.
     """
 
     salt: str
@@ -190,9 +219,9 @@ class Book:
         except OSError as error:
             raise LedgerError(f"The ledger {file} cannot be made: {error.strerror}.") from error
         book = cls(file, bounds)
-        if book.salt != salt:
-            with book._writing():
-                for table in ("split", "units", "requests", "tallies", "rewards", "labels", "counts"):
+        with book._writing():
+            if book.salt != salt:
+                for table in ("split", "units", "requests", "tallies", "rewards", "labels", "looks", "counts"):
                     book._base.execute(f"DELETE FROM {table}")  # noqa: S608 - our own words
                 book._base.execute("INSERT INTO split VALUES (?, ?, ?, ?)", (salt, legacy, candidate, time.time()))
         return book
@@ -278,34 +307,36 @@ class Book:
             self._ratio(),
             number.get("moved", 0),
             number.get("not units", 0),
-            max(0, number.get("front: total", 0) - number.get("entries", 0)),
+            number.get(LOST, 0),
         )
 
     def _arm(self, arm: str, counts: Mapping[str, int]) -> Arm:
-        totals = "COALESCE(SUM(units), 0), COALESCE(SUM(judged), 0), COALESCE(SUM(failed), 0)"
-        units, judged, failed = self._base.execute(f"SELECT {totals} FROM tallies WHERE arm = ?", (arm,)).fetchone()  # noqa: S608
-        rewards = self._base.execute("SELECT reward, units FROM rewards WHERE arm = ?", (arm,))
         labels = self._base.execute("SELECT label, times FROM labels WHERE arm = ? ORDER BY times DESC, label", (arm,))
         names = ("requests", "failed", "took_us", "feedback", "apart")
         requests, requests_failed, took_us, feedback, apart = (counts.get(f"{arm}: {name}", 0) for name in names)
         return Arm(
-            units,
-            judged,
-            failed,
+            self._firsts(arm),
             requests,
             requests_failed,
             took_us / 1e6,
             feedback,
             apart,
-            {reward / GRAINS: times for reward, times in rewards},
             dict(labels.fetchall()),
         )
+
+    def _firsts(self, arm: str) -> dict[int, Firsts]:
+        rewards = defaultdict[int, dict[float, int]](dict)
+        rows = self._base.execute("SELECT share, reward, units FROM rewards WHERE arm = ?", (arm,))
+        for share, reward, units in rows:
+            rewards[share][reward / GRAINS] = units
+        tallies = self._base.execute("SELECT share, units, judged, failed FROM tallies WHERE arm = ?", (arm,))
+        return {share: Firsts(units, judged, failed, rewards[share]) for share, units, judged, failed in tallies}
 
     def _enter(self, entry: Entry, arm: str, totals: Counter[str], *, has_room: bool) -> int:
         """How many units came with it."""
         totals.update({"entries": 1, f"{arm}: requests": 1, f"{arm}: failed": bool(entry.failed)})
         totals[f"{arm}: took_us"] += entry.took_us
-        first_arm = self._arm_of(entry.unit)
+        first_arm, _ = self._first_of(entry.unit)
         fresh = entry.unit is not None and first_arm is None and has_room
         if fresh:
             self._base.execute(
@@ -323,17 +354,17 @@ class Book:
             totals["moved"] += 1
         if entry.id is not None:
             self._base.execute(
-                "INSERT OR IGNORE INTO requests (id, at_s, arm, unit) VALUES (?, ?, ?, ?)",
-                (entry.id, entry.at_s, arm, entry.unit if fresh or first_arm else None),
+                "INSERT OR IGNORE INTO requests (id, at_s, arm, share, unit) VALUES (?, ?, ?, ?, ?)",
+                (entry.id, entry.at_s, arm, entry.share, entry.unit if fresh or first_arm else None),
             )
         return int(fresh)
 
     def _tell(self, feedback: Feedback) -> Taken:
-        query = "SELECT number, arm, unit, told_s FROM requests WHERE id = ?"
+        query = "SELECT number, arm, share, unit, told_s FROM requests WHERE id = ?"
         found = self._base.execute(query, (feedback.id,)).fetchone()
         if found is None:
             return Taken.UNKNOWN
-        number, arm, unit, told_s = found
+        number, arm, share, unit, told_s = found
         if told_s is not None:
             return Taken.BEFORE
         reward = None if feedback.reward is None else round(feedback.reward * GRAINS)
@@ -345,19 +376,24 @@ class Book:
         if feedback.label is not None:
             self._count_label(arm, feedback.label)
         if reward is not None and unit is not None:
-            self._reward(arm, unit, reward)
+            self._reward(arm, share, unit, reward)
         return Taken.NOW
 
-    def _reward(self, arm: str, unit: bytes, reward: int) -> None:
-        """The first of each caller counts, where it is of the arm in which that caller was first seen."""
-        if self._arm_of(unit) != arm:
+    def _reward(self, arm: str, share: int, unit: bytes, reward: int) -> None:
+        """The first of each caller counts, where it is of the arm in which that caller was first seen.
+
+        Where the share has changed since, some callers of one arm have gone over to the other, and can have none of
+        their own any more: what the others say from then on is of other days than what these have said.
+        """
+        if self._first_of(unit) != (arm, share):
             self._add(f"{arm}: apart")
             return
         changed = self._base.execute("UPDATE units SET reward = ? WHERE unit = ? AND reward IS NULL", (reward, unit))
         if changed.rowcount:
             self._base.execute(
-                "INSERT INTO rewards VALUES (?, ?, 1) ON CONFLICT (arm, reward) DO UPDATE SET units = units + 1",
-                (arm, reward),
+                "INSERT INTO rewards VALUES (?, ?, ?, 1) "
+                "ON CONFLICT (share, arm, reward) DO UPDATE SET units = units + 1",
+                (share, arm, reward),
             )
 
     def _count_label(self, arm: str, label: str) -> None:
@@ -373,14 +409,24 @@ class Book:
         for share, candidates, legacy in self._base.execute(
             "SELECT share, SUM(units * (arm = ?)), SUM(units * (arm = ?)) FROM tallies GROUP BY share", ARMS
         ):
-            ratio.update(share / SHARES, candidates, legacy)
+            ratio.add(share / SHARES, candidates, legacy)
         return ratio.look()
 
     def _count_front(self, counted: int) -> None:
         """An Envoy that has started anew counts from 0."""
-        last = int(self._one("SELECT COALESCE(SUM(value), 0) FROM counts WHERE name = 'front: read'"))
+        last = self._count("front: read")
         self._add("front: total", counted - last if counted >= last else counted)
         self._set("front: read", counted)
+        self._look()
+
+    def _look(self) -> None:
+        """What the front has counted and nobody has heard of may be on its way, and is lost where it stays away."""
+        missing = self._count("front: total") - self._count("entries")
+        number = self._base.execute("INSERT INTO looks (missing) VALUES (?)", (missing,)).lastrowid
+        self._base.execute("DELETE FROM looks WHERE number <= ? - ?", (number, LOOKS))
+        looks, least = self._base.execute("SELECT COUNT(*), MIN(missing) FROM looks").fetchone()
+        if looks == LOOKS:
+            self._set(LOST, max(self._count(LOST), least))
 
     def _prune(self, now_s: float) -> None:
         newest = self._one("SELECT COALESCE(MAX(number), 0) FROM requests")
@@ -394,13 +440,19 @@ class Book:
         found = self._base.execute("SELECT candidate, legacy FROM split").fetchone()
         return dict(zip(found, ARMS)) if found else {}
 
-    def _arm_of(self, unit: bytes | None) -> str | None:
-        found = self._base.execute("SELECT arm FROM units WHERE unit = ?", (unit,)).fetchone() if unit else None
-        return found[0] if found else None
+    def _first_of(self, unit: bytes | None) -> tuple[str | None, int]:
+        """The arm in which a caller was first seen, and the share at that moment; None where it never was."""
+        if unit is None:
+            return None, 0
+        query = "SELECT arm, share FROM units WHERE unit = ?"
+        return self._base.execute(query, (unit,)).fetchone() or (None, 0)
 
     def _one(self, query: str, *values: object) -> float:
         number: float = self._base.execute(query, values).fetchone()[0]
         return number
+
+    def _count(self, name: str) -> int:
+        return int(self._one("SELECT COALESCE(SUM(value), 0) FROM counts WHERE name = ?", name))
 
     def _add(self, name: str, number: float = 1) -> None:
         self._base.execute(

@@ -11,7 +11,7 @@ import logging
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
@@ -23,7 +23,7 @@ from stopgap.front.arms import arms
 from stopgap.front.routes import Kind
 from stopgap.ledger.book import Book, Feedback, Taken
 from stopgap.ledger.entries import Entry, entries
-from stopgap.ledger.listener import listening
+from stopgap.ledger.listener import Tell, listening
 from stopgap.ledger.receiver import receiving
 from stopgap.ledgers import book_file, splits_behind
 from stopgap.stages import HandOver
@@ -47,20 +47,24 @@ def keep(port: int, store: Store, listens: Callable[[], None], ends: threading.E
         ends: When to end.
 
     Raises:
-        LedgerError: A book cannot be opened, or a port is taken.
+        LedgerError: No book can be opened, or a port is taken.
     """
     with contextlib.ExitStack() as stack:
         keeper = Keeper(port, store)
         stack.callback(keeper.close)
-        keeper.follow()
+        keeper.begin()
+        listeners = Listeners()
+        stack.callback(listeners.close)
         for record in splits_behind(port, store):
             if record.feedback_port:
-                stack.enter_context(listening(record.feedback_port, partial(keeper.tell, record.name)))
+                listeners.open(record, partial(keeper.tell, record.name))
         store.make_front_folder(port)
         with receiving(store.ledger_socket(port), keeper.take):
             listens()
             while not ends.wait(COMMIT_EVERY_S):
                 keeper.go_on()
+                with contextlib.suppress(DeploymentError):  # a record that is damaged: a person has to look at it
+                    listeners.follow(splits_behind(port, store))
         keeper.go_on()
 
 
@@ -77,6 +81,31 @@ class Kept:
         return f"{self.record.name}/{self.record.salt}"
 
 
+class Listeners:
+    """Those for feedback: one for each split that has a port, for as long as it lasts."""
+
+    def __init__(self) -> None:
+        self._open: dict[tuple[str, str], contextlib.ExitStack] = {}
+
+    def open(self, split: HandOver, tell: Tell) -> None:
+        """
+        Raises:
+            LedgerError: The port is taken.
+        """
+        opened = contextlib.ExitStack()
+        opened.enter_context(listening(split.feedback_port, tell))
+        self._open[split.name, split.salt] = opened
+
+    def follow(self, splits: Iterable[HandOver]) -> None:
+        """Closes those of splits that have ended: others of the front may last."""
+        for ended in self._open.keys() - {(split.name, split.salt) for split in splits}:
+            self._open.pop(ended).close()
+
+    def close(self) -> None:
+        """All."""
+        self.follow(())
+
+
 class Keeper:
     """What it has gathered, and the books. Any thread may call any method."""
 
@@ -85,6 +114,7 @@ class Keeper:
         self._gathered: list[Entry] = []
         self._gathering, self._writing = threading.Lock(), threading.Lock()
         self._kept: dict[str, Kept] = {}
+        self._wrong: dict[tuple[str, str], LedgerError] = {}
         self._next_look = 0.0
 
     def close(self) -> None:
@@ -107,11 +137,8 @@ class Keeper:
         with self._writing:
             looks = time.monotonic() >= self._next_look
             self._next_look = time.monotonic() + LOOK_EVERY_S if looks else self._next_look
-            try:
-                self.follow()
-                self._write(looks=looks)
-            except LedgerError as error:
-                log.warning("%s", error.problem)
+            self._follow()
+            self._write(looks=looks)
 
     def tell(self, name: str, feedback: Feedback) -> Taken:
         """What came of an answer to a caller of that model; it is written down when this returns.
@@ -121,18 +148,33 @@ class Keeper:
         """
         with self._writing:
             self._write(looks=False)
+            if name not in self._kept:
+                raise LedgerError(f"The ledger of {name} cannot be opened.", "See why: stopgap status")
             return self._kept[name].book.tell(feedback)
 
-    def follow(self) -> None:
+    def begin(self) -> None:
+        """
+        Raises:
+            LedgerError: There is no book that can be opened.
+        """
+        with self._writing:
+            self._follow()
+            if self._wrong and not self._kept:
+                raise next(iter(self._wrong.values()))
+
+    def _follow(self) -> None:
         """The splits that there are now. One that has just ended keeps its book: some of it may be on its way."""
         with contextlib.suppress(DeploymentError):  # a record that is damaged: a person has to look at it
             for record in splits_behind(self._port, self._store):
-                before = self._kept.get(record.name)
-                if before is not None and before.record.salt != record.salt:
-                    before.book.close()
-                    before = None
-                book = before.book if before else opened(record, self._store)
-                self._kept[record.name] = Kept(record, book)
+                with self._alone(record.name, "opened"):
+                    self._keep(record)
+
+    def _keep(self, record: HandOver) -> None:
+        before = self._kept.get(record.name)
+        if before is not None and before.record.salt != record.salt:
+            self._kept.pop(record.name).book.close()
+            before = None
+        self._kept[record.name] = Kept(record, before.book if before else opened(record, self._store))
 
     def _write(self, *, looks: bool) -> None:
         with self._gathering:
@@ -144,7 +186,21 @@ class Keeper:
             found = by_split[kept.counted]
             front = self._counted_by_front(kept) if looks else None
             if found or front is not None:
-                kept.book.write(found, front)
+                with self._alone(kept.record.name, "written"):
+                    kept.book.write(found, front)
+
+    @contextlib.contextmanager
+    def _alone(self, name: str, done: str) -> Iterator[None]:
+        """What is wrong with one book keeps nobody from the others; it is said once, until it is something else."""
+        try:
+            yield
+        except LedgerError as error:
+            before = self._wrong.get((name, done))
+            if before is None or before.problem != error.problem:
+                log.warning("%s", error.problem)
+            self._wrong[name, done] = error
+        else:
+            self._wrong.pop((name, done), None)
 
     def _counted_by_front(self, kept: Kept) -> int | None:
         """None where no Envoy answers: it is looked at next time."""

@@ -22,7 +22,7 @@ from stopgap.errors import DataError, LedgerError
 from stopgap.ledger.book import Feedback, Taken
 from stopgap.ledger.feedback import LARGEST_BYTES, feedback_in
 
-__all__ = ["AT_ONCE", "HOST", "listening"]
+__all__ = ["AT_ONCE", "HOST", "Tell", "listening"]
 
 HOST, PATH = "127.0.0.1", "/v1/feedback"
 NAMES = {HOST, "localhost"}

@@ -53,14 +53,18 @@ class SampleRatio:
         self._counts: dict[float, tuple[int, int]] = {}
 
     def update(self, share: float, candidates: int, legacy: int) -> Ratio:
-        """Counts further callers, the first time that each is seen.
+        """`add`, and a look."""
+        self.add(share, candidates, legacy)
+        return self.look()
+
+    def add(self, share: float, candidates: int, legacy: int) -> None:
+        """Counts further callers, the first time that each is seen; to be looked at once all of that moment are in.
 
         Args:
             share: What the candidate's was to be, between 0 and 1.
         """
         before = self._counts.get(share, (0, 0))
         self._counts[share] = (before[0] + candidates, before[1] + legacy)
-        return self.look()
 
     def look(self) -> Ratio:
         """What is known now."""
