@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from stopgap.cli.ledger_table import ledger_object
+from stopgap.cli.ledger_table import ledger_object, print_ledger
 from stopgap.errors import DataError, LedgerError
 from stopgap.handover.feedback import take_feedback
 from stopgap.ledger.book import LOOKS, Arm, Book, Bounds, Feedback, Firsts, Taken
@@ -81,7 +81,9 @@ def test_a_caller_that_a_larger_share_has_moved_stays_where_it_was_first_seen(bo
     assert book.known().legacy.at(1000).rewards == {0.25: 1}
 
 
-def test_callers_are_compared_with_those_of_the_same_share_alone(tmp_path: Path) -> None:
+def test_callers_are_compared_with_those_of_the_same_share_alone(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """The candidate is worse on both days; the second was better for everybody, and most of its callers are of that."""
     store = Store(tmp_path)
     book_file("clicks", store).parent.mkdir(parents=True)
@@ -100,6 +102,10 @@ def test_callers_are_compared_with_those_of_the_same_share_alone(tmp_path: Path)
     assert report.rewards.outcome == "FAIL"
     assert mean_of(report.known.candidate) > mean_of(report.known.legacy)  # what it would have looked like
     assert ledger_object(report)["left_out"] == 1000
+    print_ledger(report, 0.1)
+    shown = capsys.readouterr().out
+    assert "the 1000 callers that were first seen at the share of 50 %; 1000 were first seen at another" in shown
+    assert "at most 0.1 lower: FAIL" in shown
 
 
 def test_a_reward_for_an_answer_at_another_share_is_counted_apart(book: Book) -> None:
