@@ -10,7 +10,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,8 @@ from stopgap.client.model import RemoteModel
 from stopgap.client.requests import predict_request
 from stopgap.client.tensors import to_arrays
 from stopgap.journal.reading import Journal
+from stopgap.recordings import RECORDINGS
+from stopgap.store import Store
 from stopgap_protos.serving_pb2 import PredictResponse
 
 from tests import zoo
@@ -217,6 +219,12 @@ def test_its_end_leaves_what_was_recorded_and_a_model_with_a_state_has_none(stag
     stage.record()
     users.ask(5)
     assert stage.settled(10)["joined"] == 10
+    store = Store(program.state)
+    found = RECORDINGS.find("mlp", store)
+    assert found is not None
+    RECORDINGS.put(replace(found, per_million=1), store)  # as who is killed before he has told the front leaves it
+    assert "had not been told" in program.run("status").stderr
+    assert program.run("status").stderr == ""
     stopped = program.run("stop", "mlp")
     assert "the recording of mlp has ended" in stopped.stdout
     assert len(list(Journal(stage.folder).lines())) == 10

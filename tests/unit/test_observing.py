@@ -13,6 +13,8 @@ from stopgap.hand_overs import named, record_of
 from stopgap.observing import check_may_be_asked
 from stopgap.person import current_person
 from stopgap.recordings import RECORDINGS, Recording
+from stopgap.recovery import ports_told
+from stopgap.settings import Address
 from stopgap.shadowing import stage_begins, stage_ends
 from stopgap.shadows import SHADOWS, Shadow
 from stopgap.stages import Key, Stage, moved
@@ -92,3 +94,17 @@ def test_a_hand_over_that_has_gone_on_stays_where_it_is_when_its_shadow_ends(sto
     assert record_of(RANKER, store) == split
     stage_begins(SHADOW, RANKER, store)
     assert record_of(RANKER, store) == split
+
+
+def test_after_a_kill_every_front_is_looked_at_that_may_not_know_of_an_observer(store: Store) -> None:
+    elsewhere, alone = (replace(OTHER, front=Address("127.0.0.1", port)) for port in (8600, 8700))
+    store.put(elsewhere)
+    store.put(replace(alone, name="alone"))
+    assert ports_told(store) == set()
+    SHADOWS.put(replace(SHADOW, candidate="elsewhere:8500/other"), store)  # an address, which is no hand-over
+    assert ports_told(store) == {8500}
+    SHADOWS.put(SHADOW, store)
+    assert ports_told(store) == {8500, 8600}
+    SHADOWS.remove("ranker", store)
+    RECORDINGS.put(RECORDING, store)
+    assert ports_told(store) == {8500}
