@@ -168,13 +168,17 @@ def test_what_a_rule_takes_out_is_nowhere_on_the_disk_and_its_readers_are_told(s
     assert "as they are" not in stage.record("--redact", "zero:image")
     users.ask(20)
     assert stage.settled(20)["joined"] == 20
+    stage.program.refused("record", "mlp", "--redact", "zero:imgae")  # and what records goes on
+    assert stage.program.status("mlp")["recording"]["redact"] == ["zero:image"]
+    users.ask(20)
+    assert stage.settled(40)["joined"] == 40
     stored = stage.stored()
     assert [image for image in users.answered if image[:16] in stored] == []
     assert {entry.line.redacted for entry in Journal(stage.folder).entries()} == {("zero:image",)}
     replayed = stage.program.run("replay", str(stage.folder), "--to", "mlp", "--rate", "100")
     compared = stage.program.run("compare", "mlp", "mlp", "--data", str(stage.folder), "--mode", "conversion")
     for done in (replayed, compared):
-        assert "Of 20 recorded requests 20 are not what users sent" in " ".join(done.stderr.split())
+        assert "Of 40 recorded requests 40 are not what users sent" in " ".join(done.stderr.split())
 
 
 def test_beside_a_shadow_a_recorder_is_killed_and_all_is_accounted_for(stage: Stage) -> None:
