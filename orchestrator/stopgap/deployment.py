@@ -30,7 +30,7 @@ from stopgap.store import Deployment, Store
 from stopgap.sunset import Sunset, agreed, utc_now
 from stopgap.undo import Undo
 
-__all__ = ["serve", "stop", "take_down"]
+__all__ = ["check_may_be_stopped", "serve", "stop", "take_down"]
 
 ANSWER_TIMEOUT_S = 20.0
 LOOK_EVERY_S = 0.02
@@ -313,14 +313,22 @@ def stop(name: str, engines: Engines, store: Store, say: Say, *, promoted_too: b
         if store.find(name) is None and name in unfinished(engines, store):
             clear(name, engines, store)
             return
-        deployment = store.deployment(name)
-        record = store.hand_over(name)
-        if record and record.stage is Stage.PROMOTED and not promoted_too:
-            raise DeploymentError(
-                f"{name} is answered by its successor: with its sandbox the name would go too.",
-                f"End the sandbox, and keep the name: stopgap retire {name}. Or go back first: stopgap rollback {name}",
-            )
-        take_down(deployment, engines, store, say)
+        if not promoted_too:
+            check_may_be_stopped(name, store)
+        take_down(store.deployment(name), engines, store, say)
+
+
+def check_may_be_stopped(name: str, store: Store) -> None:
+    """
+    Raises:
+        DeploymentError: It is promoted: its name is a successor's by now, which then nobody would answer to.
+    """
+    record = store.hand_over(name)
+    if record and record.stage is Stage.PROMOTED and store.find(name) is not None:
+        raise DeploymentError(
+            f"{name} is answered by its successor: with its sandbox the name would go too.",
+            f"End the sandbox, and keep the name: stopgap retire {name}. Or go back first: stopgap rollback {name}",
+        )
 
 
 def take_down(deployment: Deployment, engines: Engines, store: Store, say: Say) -> None:

@@ -35,11 +35,9 @@ from stopgap.ledger.book import ARMS
 from stopgap.ledger.report import Report, report_of
 from stopgap.legacy_requests import note_all
 from stopgap.observer.counting import Totals
-from stopgap.observer.recorded import recorded
-from stopgap.observer.report import report
+from stopgap.observer.written import totals_of
 from stopgap.observers import Kind as KindOfObserver
 from stopgap.observing import KINDS
-from stopgap.shadows import SHADOWS
 from stopgap.stages import SHARES, HandOver, Stage
 from stopgap.store import Deployment, Store
 from stopgap.sunset import last_moment
@@ -498,7 +496,7 @@ def observers(store: Store) -> Iterator[Metric]:
 
 def counts_of(kind: KindOfObserver[Any], name: str, store: Store) -> Totals | None:
     with contextlib.suppress(StopgapError):
-        return report(name, store).totals if kind is SHADOWS else recorded(name, store).totals
+        return totals_of(kind, name, store)
     return None
 
 

@@ -20,7 +20,7 @@ from stopgap.errors import StopgapError
 from stopgap.settings import check_name
 from stopgap.store import Store
 
-__all__ = ["LOG", "RESULTS", "Kind", "Wanted", "new_token"]
+__all__ = ["LOG", "RESULTS", "UNREADABLE", "Kind", "Wanted", "new_token"]
 
 RESULTS, LOG = "results.sqlite3", "observer.log"
 UNREADABLE = (ValueError, TypeError, KeyError, AttributeError, RecursionError)

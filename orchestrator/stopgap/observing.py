@@ -7,6 +7,7 @@ nobody is at work on was killed, and is taken away by the next command.
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
@@ -14,7 +15,7 @@ from typing import Any, TypeVar
 from stopgap.engines.choice import Engines
 from stopgap.errors import DeploymentError, EngineError, FrontError, StopgapError
 from stopgap.fronts import Fronts
-from stopgap.observers import Kind, Wanted
+from stopgap.observers import Kind, Wanted, new_token
 from stopgap.progress import Progress
 from stopgap.recordings import RECORDINGS
 from stopgap.shadows import SHADOWS
@@ -26,6 +27,7 @@ __all__ = [
     "check_may_be_asked",
     "ended",
     "observe_again",
+    "put_back",
     "recover",
     "refresh",
     "resampled",
@@ -89,6 +91,22 @@ def resampled(kind: Kind[W], before: W, per_million: int, model: Deployment, mea
     kind.start(now.name, means.store)
     refresh(model, means.engines, means.store)
     return now
+
+
+def put_back(kind: Kind[W], before: W, model: Deployment, means: Means) -> None:
+    """What was taken away for one that then could not be; wanted as before also where its process does not come.
+
+    Raises:
+        StopgapError: It does not come; the next command tries again.
+    """
+    again = replace(before, token=new_token(), begun_s=int(time.time()), ready=False)
+    kind.put(again, means.store)
+    try:
+        started(kind, again, model, means)
+    except StopgapError:
+        kind.put(replace(again, ready=True), means.store)
+        raise
+    means.say(f"the {kind.word} of {before.name} that there was goes on")
 
 
 def taken_away(

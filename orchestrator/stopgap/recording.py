@@ -1,4 +1,7 @@
-"""Beginning a recording and ending it; where a step fails, or is killed, nothing stays behind but what was recorded."""
+"""Beginning a recording and ending it; where a step fails, or is killed, nothing stays behind but what was recorded.
+
+A recording that was ended for another one goes on where that one cannot be, unless somebody kills this.
+"""
 
 from __future__ import annotations
 
@@ -44,10 +47,11 @@ def begin(wanted: Recording, engines: Engines, store: Store, say: Say, progress:
         before = RECORDINGS.find(wanted.name, store)
         if before is not None and differs_in_sample_alone(before, wanted):
             return observing.resampled(RECORDINGS, before, wanted.per_million, model, means)
-        if before is not None:
-            say(f"the recording of {wanted.name} into {before.out} ends")
-            away(before)
         with Undo() as undo:
+            if before is not None:
+                say(f"the recording of {wanted.name} into {before.out} ends")
+                undo.put("going on recording", lambda: observing.put_back(RECORDINGS, before, model, means))
+                away(before)
             undo.put(
                 "taking the recording away", lambda: observing.take_away_unready(RECORDINGS, wanted.name, away, store)
             )

@@ -15,6 +15,7 @@ from stopgap.engines.protocol import Engine, State
 from stopgap.errors import DeploymentError, EngineError, FrontError, SandboxError
 from stopgap.fronts import Fronts, close_abandoned
 from stopgap.ledgers import recover_ledgers
+from stopgap.observing import KINDS
 from stopgap.progress import Progress
 from stopgap.recording import recover_recordings
 from stopgap.shadowing import recover_shadows
@@ -53,8 +54,8 @@ def recover(engines: Engines, store: Store, say: Say) -> None:
 
 
 def bring_up_to_date(engines: Engines, store: Store, say: Say) -> None:
-    """Tells each front that has a hand-over what the store says, where a command was killed before it had done so."""
-    for port in sorted({each.grpc_port for each in store.hand_overs()}):
+    """Tells each front that has a hand-over or an observer what the store says, where a command was killed before."""
+    for port in sorted(ports_told(store)):
         for deployment in store.behind(port)[:1]:
             with contextlib.suppress(EngineError, DeploymentError, FrontError):
                 fronts = Fronts(engines.named(deployment.engine), store)
@@ -62,7 +63,14 @@ def bring_up_to_date(engines: Engines, store: Store, say: Say) -> None:
                     continue
                 with store.locked_front(port):
                     fronts.refresh(deployment.front)
-                say(f"the front at {deployment.front} had not been told of a hand-over's last step, and now is")
+                say(f"the front at {deployment.front} had not been told of a command's last step, and now is")
+
+
+def ports_told(store: Store) -> set[int]:
+    """Of the fronts that have been told more than who is served: of a hand-over, or by what word an observer asks."""
+    asked = {name for kind in KINDS for wanted in kind.all(store) for name in wanted.asks}
+    observed = {each.front.grpc_port for each in store.deployments() if each.name in asked}
+    return observed.union(record.grpc_port for record in store.hand_overs())
 
 
 def revive(deployment: Deployment, engines: Engines, store: Store, progress: Progress) -> None:

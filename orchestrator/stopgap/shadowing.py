@@ -1,6 +1,6 @@
 """Beginning a shadow and ending it: its observer, its candidate, and the stage of the hand-over that it is a part of.
 
-Where a step fails, or is killed, nothing stays behind.
+Where a step fails, or is killed, nothing stays behind; a shadow that was ended for one that then failed goes on.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from stopgap import bundle_rows, deployment, observing
 from stopgap.engines.choice import Engines
 from stopgap.errors import DeploymentError, ModelError, ShadowError
 from stopgap.hand_overs import named, record_of
+from stopgap.models import find_model
 from stopgap.observers import new_token
 from stopgap.observing import Means
 from stopgap.person import current_person
@@ -76,10 +77,13 @@ def begin(wanted: WantedShadow, engines: Engines, store: Store, say: Say, progre
         before = SHADOWS.find(wanted.name, store)
         if before is not None and same(before, wanted):
             return observing.resampled(SHADOWS, before, wanted.per_million, legacy, means)
-        if before is not None:
-            say(f"the shadow of {wanted.name} by {before.typed} ends")
-            away(before)
+        check_candidate(wanted, before, legacy, means)
         with Undo() as undo:
+            if before is not None:
+                say(f"the shadow of {wanted.name} by {before.typed} ends")
+                bundle = bundle_of(before, store)
+                undo.put("going on with the shadow", lambda: put_back(before, bundle, legacy, means))
+                away(before)
             undo.put("taking the shadow away", lambda: observing.take_away_unready(SHADOWS, wanted.name, away, store))
             return begun(wanted, legacy, means)
 
@@ -98,16 +102,46 @@ def begun(wanted: WantedShadow, legacy: Deployment, means: Means) -> Shadow:
         begun_s=int(time.time()),
         **wanted.how,
     )
-    if served_for_it and store.find(shadow.candidate) is not None:
-        raise DeploymentError(
-            f"The name {shadow.candidate} is taken, under which the candidate would be served.",
-            f"Is it the candidate? stopgap shadow {wanted.name} --candidate {shadow.candidate}",
-        )
     SHADOWS.put(shadow, store)
     if wanted.folder is not None:
-        serve_candidate(wanted, shadow.candidate, legacy, means)
+        serve_candidate(wanted.folder, wanted.bundle, shadow.candidate, legacy, means)
     stage_begins(shadow, legacy, store)
     return observing.started(SHADOWS, shadow, legacy, means)
+
+
+def check_candidate(wanted: WantedShadow, before: Shadow | None, legacy: Deployment, means: Means) -> None:
+    """What can be known of a folder before anything is ended or served for it.
+
+    Raises:
+        ModelError: There is no model in it.
+        DeploymentError: The name under which it would be served is taken.
+        ShadowError: That would be too long.
+    """
+    if wanted.folder is None:
+        return
+    find_model(wanted.folder, means.engines.named(legacy.engine).limits().reader)
+    name = candidate_name(wanted.name)
+    own = before is not None and before.served_for_it and before.candidate == name
+    if not own and means.store.find(name) is not None:
+        raise DeploymentError(
+            f"The name {name} is taken, under which the candidate would be served.",
+            f"Is it the candidate? stopgap shadow {wanted.name} --candidate {name}",
+        )
+
+
+def bundle_of(shadow: Shadow, store: Store) -> str:
+    """Which TensorFlow serves its candidate; empty where that is not known."""
+    found = store.find(shadow.candidate) if shadow.served_for_it else None
+    return found.bundle if found else ""
+
+
+def put_back(before: Shadow, bundle: str, legacy: Deployment, means: Means) -> None:
+    """With its candidate, where that was served for it; killed meanwhile, it is taken away by the next command."""
+    if before.served_for_it:
+        SHADOWS.put(replace(before, ready=False), means.store)
+        serve_candidate(Path(before.typed), bundle, before.candidate, legacy, means)
+    stage_begins(before, legacy, means.store)
+    observing.put_back(SHADOWS, before, legacy, means)
 
 
 def end(name: str, engines: Engines, store: Store) -> bool:
@@ -143,16 +177,15 @@ def candidate_name(name: str) -> str:
     return check_name(made)
 
 
-def serve_candidate(wanted: WantedShadow, name: str, legacy: Deployment, means: Means) -> None:
+def serve_candidate(folder: Path, bundle: str, name: str, legacy: Deployment, means: Means) -> None:
     """Behind the same front and on the same engine, as any model is served."""
-    assert wanted.folder is not None  # noqa: S101 - asked by the caller
     modern, old = bundle_rows.default_row("modern").name, bundle_rows.default_row("legacy").name
-    bundles = (wanted.bundle,) if wanted.bundle else (modern, old)
-    for bundle in bundles:
+    bundles = (bundle,) if bundle else (modern, old)
+    for each in bundles:
         settings = ServeSettings(
             name=name,
-            model=wanted.folder,
-            bundle=bundle,
+            model=folder,
+            bundle=each,
             address=legacy.front,
             limits=replace(legacy.limits, workers=1),
             max_message_mib=legacy.max_message_mib,
@@ -160,7 +193,7 @@ def serve_candidate(wanted: WantedShadow, name: str, legacy: Deployment, means: 
         try:
             deployment.serve(settings, means.engines.named(legacy.engine), means.store, means.say, means.progress)
         except ModelError as error:
-            if bundle == bundles[-1] or UNKNOWN_OPERATION not in error.problem:
+            if each == bundles[-1] or UNKNOWN_OPERATION not in error.problem:
                 raise
             means.say(f"the candidate is served with {old}, since {error.problem}")
         else:

@@ -2,7 +2,7 @@
 
 legacy ──► shadow ──► split ──► promoted ──► retired
    ▲          │          │          │
-   └──────────┴──────────┴──────────┘            any stage may be left out
+   └──────────┴──────────┴──────────┘            any stage may be left out; back is to `shadow`, where that goes on
 """
 
 from __future__ import annotations
@@ -56,8 +56,8 @@ class Stage(str, Enum):
 FOLLOWS = {
     Stage.LEGACY: {Stage.SHADOW, Stage.SPLIT, Stage.PROMOTED},
     Stage.SHADOW: {Stage.LEGACY, Stage.SHADOW, Stage.SPLIT, Stage.PROMOTED},
-    Stage.SPLIT: {Stage.LEGACY, Stage.SPLIT, Stage.PROMOTED},
-    Stage.PROMOTED: {Stage.LEGACY, Stage.RETIRED},
+    Stage.SPLIT: {Stage.LEGACY, Stage.SHADOW, Stage.SPLIT, Stage.PROMOTED},
+    Stage.PROMOTED: {Stage.LEGACY, Stage.SHADOW, Stage.RETIRED},
     Stage.RETIRED: set[Stage](),
 }
 NEEDS_CANDIDATE = {Stage.SHADOW, Stage.SPLIT, Stage.PROMOTED, Stage.RETIRED}

@@ -10,7 +10,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,8 @@ from stopgap.client.model import RemoteModel
 from stopgap.client.requests import predict_request
 from stopgap.client.tensors import to_arrays
 from stopgap.journal.reading import Journal
+from stopgap.recordings import RECORDINGS
+from stopgap.store import Store
 from stopgap_protos.serving_pb2 import PredictResponse
 
 from tests import zoo
@@ -166,13 +168,17 @@ def test_what_a_rule_takes_out_is_nowhere_on_the_disk_and_its_readers_are_told(s
     assert "as they are" not in stage.record("--redact", "zero:image")
     users.ask(20)
     assert stage.settled(20)["joined"] == 20
+    stage.program.refused("record", "mlp", "--redact", "zero:imgae")  # and what records goes on
+    assert stage.program.status("mlp")["recording"]["redact"] == ["zero:image"]
+    users.ask(20)
+    assert stage.settled(40)["joined"] == 40
     stored = stage.stored()
     assert [image for image in users.answered if image[:16] in stored] == []
     assert {entry.line.redacted for entry in Journal(stage.folder).entries()} == {("zero:image",)}
     replayed = stage.program.run("replay", str(stage.folder), "--to", "mlp", "--rate", "100")
     compared = stage.program.run("compare", "mlp", "mlp", "--data", str(stage.folder), "--mode", "conversion")
     for done in (replayed, compared):
-        assert "Of 20 recorded requests 20 are not what users sent" in " ".join(done.stderr.split())
+        assert "Of 40 recorded requests 40 are not what users sent" in " ".join(done.stderr.split())
 
 
 def test_beside_a_shadow_a_recorder_is_killed_and_all_is_accounted_for(stage: Stage) -> None:
@@ -217,6 +223,12 @@ def test_its_end_leaves_what_was_recorded_and_a_model_with_a_state_has_none(stag
     stage.record()
     users.ask(5)
     assert stage.settled(10)["joined"] == 10
+    store = Store(program.state)
+    found = RECORDINGS.find("mlp", store)
+    assert found is not None
+    RECORDINGS.put(replace(found, per_million=1), store)  # as who is killed before he has told the front leaves it
+    assert "had not been told" in program.run("status").stderr
+    assert program.run("status").stderr == ""
     stopped = program.run("stop", "mlp")
     assert "the recording of mlp has ended" in stopped.stdout
     assert len(list(Journal(stage.folder).lines())) == 10

@@ -325,6 +325,13 @@ def test_a_model_that_changes_its_state_is_refused_with_the_reason(stage: Stage)
         said = stage.program.refused("shadow", "mlp", "--candidate", "stateful", "--mode", "conversion")
         assert "The candidate model changes its state" in said
         assert list((stage.program.state / "shadows").glob("*/shadow.json")) == []
+        stage.shadow(str(MODEL.folder.parent), *TOP_1)
+        stage.program.refused("shadow", "mlp", "--candidate", "stateful", "--mode", "conversion")
+        stage.program.refused("shadow", "mlp", "--candidate", "/nowhere", "--mode", "conversion")
+        seen = stage.program.status("mlp")  # the one that there was goes on, with its candidate
+        assert (seen["stage"], seen["candidate"]) == ("shadow", "mlp-candidate")
+        assert (seen["shadow"]["ready"], seen["shadow"]["observer"]) == (True, True)
+        assert stage.program.answers("mlp-candidate")
     finally:
         stage.program.run("stop", "stateful")
 

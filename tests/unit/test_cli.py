@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 from rich.text import Text
+from stopgap import stages
 from stopgap.cli.main import cli
 from stopgap.cli.output import print_error, print_table, warn_of_sunset
 from stopgap.cli.serve import described, fitting, print_served
@@ -22,11 +23,14 @@ from stopgap.cli.status import advise, as_object, as_row, print_moves, sunset_st
 from stopgap.conditions import Condition, Health
 from stopgap.engines.protocol import EngineLimits
 from stopgap.errors import SandboxError
+from stopgap.hand_overs import record_of
 from stopgap.model_contents import contents_of, model_digest, read_files
+from stopgap.observing import KINDS
 from stopgap.person import Person, current_person
 from stopgap.progress import silent
+from stopgap.stages import Model, Stage
 from stopgap.store import Store
-from stopgap.sunset import moved
+from stopgap.sunset import moved, utc_now
 
 from tests.unit.test_store import RANKER
 
@@ -175,6 +179,21 @@ def test_a_wrong_name_stops_nothing(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert "There is no deployment 'rankre'." in done.stderr
     assert Store(tmp_path).deployment("ranker") == RANKER
+
+
+def test_what_is_promoted_is_not_stopped_and_keeps_its_observers(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    store.put(RANKER)
+    candidate = Model("other", "6" * 64, 1)
+    record = record_of(RANKER, store)
+    store.put_hand_over(stages.moved(record, Stage.PROMOTED, now=utc_now(), by=current_person(), candidate=candidate))
+    for kind in KINDS:  # unreadable, so that nobody tries to bring it back
+        kind.folder_of("ranker", store).mkdir(parents=True)
+        (kind.folder_of("ranker", store) / kind.record).touch()
+    done = stopgap(tmp_path, "stop", "ranker", DOCKER_HOST=f"unix://{tmp_path}/dead.sock")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "ranker is answered by its successor" in done.stderr
+    assert [kind.names(store) for kind in KINDS] == [("ranker",), ("ranker",)]
 
 
 def test_an_error_is_escaped_and_carries_the_log(capsys: pytest.CaptureFixture[str]) -> None:

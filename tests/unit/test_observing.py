@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from stopgap.errors import RecordingError, ShadowError
 from stopgap.front.settings import Mirror
 from stopgap.fronts import upstream_of
 from stopgap.hand_overs import named, record_of
+from stopgap.handover.change import sent_back
 from stopgap.observing import check_may_be_asked
 from stopgap.person import current_person
 from stopgap.recordings import RECORDINGS, Recording
+from stopgap.recovery import ports_told
+from stopgap.settings import Address
 from stopgap.shadowing import stage_begins, stage_ends
 from stopgap.shadows import SHADOWS, Shadow
 from stopgap.stages import Key, Stage, moved
@@ -92,3 +96,40 @@ def test_a_hand_over_that_has_gone_on_stays_where_it_is_when_its_shadow_ends(sto
     assert record_of(RANKER, store) == split
     stage_begins(SHADOW, RANKER, store)
     assert record_of(RANKER, store) == split
+
+
+@pytest.mark.parametrize("further", [Stage.SPLIT, Stage.PROMOTED])
+def test_a_hand_over_goes_back_to_its_shadow_as_long_as_that_goes_on(store: Store, further: Stage) -> None:
+    given: dict[str, Any] = {"now": utc_now(), "by": current_person(), "candidate": named(OTHER)}
+    if further is Stage.SPLIT:
+        given |= {"share": 1000, "key": Key("header", "x-user-id"), "salt": "0123456789abcdef"}
+    record = moved(record_of(RANKER, store), further, **given)
+
+    def back() -> Stage:
+        return sent_back(record, "", store).stage
+
+    assert back() is Stage.LEGACY
+    SHADOWS.put(SHADOW, store)
+    assert (back(), sent_back(record, "", store).candidate) == (Stage.SHADOW, named(OTHER))
+    for other in (replace(SHADOW, ready=False), replace(SHADOW, candidate="elsewhere:8500/other")):
+        SHADOWS.put(other, store)
+        assert back() is Stage.LEGACY
+    SHADOWS.put(SHADOW, store)
+    store.put(replace(OTHER, version=9))  # another model under the candidate's name
+    assert back() is Stage.LEGACY
+    (SHADOWS.folder_of("ranker", store) / "shadow.json").write_text("{")
+    assert back() is Stage.LEGACY
+
+
+def test_after_a_kill_every_front_is_looked_at_that_may_not_know_of_an_observer(store: Store) -> None:
+    elsewhere, alone = (replace(OTHER, front=Address("127.0.0.1", port)) for port in (8600, 8700))
+    store.put(elsewhere)
+    store.put(replace(alone, name="alone"))
+    assert ports_told(store) == set()
+    SHADOWS.put(replace(SHADOW, candidate="elsewhere:8500/other"), store)  # an address, which is no hand-over
+    assert ports_told(store) == {8500}
+    SHADOWS.put(SHADOW, store)
+    assert ports_told(store) == {8500, 8600}
+    SHADOWS.remove("ranker", store)
+    RECORDINGS.put(RECORDING, store)
+    assert ports_told(store) == {8500}

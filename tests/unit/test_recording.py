@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,18 +15,27 @@ import numpy as np
 import pytest
 from stopgap.asking.data.opening import open_data
 from stopgap.asking.data.reading import Reading
+from stopgap.cli.status import Remains, observers_of
 from stopgap.client.signatures import Signature, TensorSpec
 from stopgap.client.tensors import to_proto
+from stopgap.conditions import Condition
 from stopgap.errors import DataError, JournalError, RecordingError
 from stopgap.front.mirrored import Mirrored
 from stopgap.journal.reading import Journal
 from stopgap.journal.recorder import Bounds, Exchange, Recorder, Reply
 from stopgap.journal.redaction import Rule, rule_in
 from stopgap.journal.segments import Folder, Held
-from stopgap.observer.counting import RECORDED, advanced, totals_in, warnings
+from stopgap.metrics import observers
+from stopgap.observer.counting import JOINED, RECORDED, advanced, totals_in, warnings
 from stopgap.observer.receiver import id_in, receiving
+from stopgap.observer.recorded import recorded
 from stopgap.observer.recording import bounds_of, check_rules
+from stopgap.observer.report import report
+from stopgap.observer.results import Batch, Results
 from stopgap.observer.room import has_room
+from stopgap.observer.written import totals_of
+from stopgap.observers import RESULTS, Kind
+from stopgap.observing import KINDS
 from stopgap.recording import check_place, differs_in_sample_alone
 from stopgap.recordings import RECORDINGS, Recording, default_folder
 from stopgap.shadows import SHADOWS, Shadow
@@ -143,6 +154,44 @@ def test_a_folder_says_how_much_it_has_and_has_had(tmp_path: Path) -> None:
     assert 0 < held.records < 100
     assert held.bytes <= 8000
     assert Folder(tmp_path / "none").held() == Held(0, 0, 0)
+
+
+def test_a_folder_that_cannot_be_read_is_told_and_its_counts_need_no_look_into_it(tmp_path: Path) -> None:
+    store, folder = Store(tmp_path / "state"), tmp_path / "journal"
+    RECORDINGS.put(replace(WANTED, out=str(folder)), store)
+    with Recorder(folder) as recorder:
+        recorder.record(exchange(1))
+    with Results(RECORDINGS.folder_of("ranker", store) / RESULTS) as results:
+        results.write(results.begin("it", {}).id, Batch(counts={JOINED: 1}))
+    assert recorded("ranker", store).held.records == 1
+    (folder / "00000001.jsonl").unlink()
+    (folder / "00000001.jsonl").mkdir()  # whoever reads this, root too, is refused
+    with pytest.raises(RecordingError, match="What the recorder of ranker has written cannot be read"):
+        recorded("ranker", store)
+    assert totals_of(RECORDINGS, "ranker", store).joined == 1
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.word)
+def test_results_that_cannot_be_read_are_an_error_of_their_kind_and_keep_nobody_elses(
+    kind: Kind[Any], tmp_path: Path
+) -> None:
+    store = Store(tmp_path / "state")
+    RECORDINGS.put(replace(WANTED, out=str(tmp_path)), store)
+    SHADOWS.put(Shadow("ranker", 1, "other", candidate="it"), store)
+    base = sqlite3.connect(kind.folder_of("ranker", store) / RESULTS)
+    base.execute("PRAGMA user_version = 2")  # and no tables
+    base.close()
+    for read in (recorded if kind is RECORDINGS else report, partial(totals_of, kind)):
+        with pytest.raises(kind.error, match="cannot be read: no such table"):
+            read("ranker", store)
+    told = {family.name: family.samples for family in observers(store)}
+    assert {each.labels["observer"] for each in told["stopgap_observer_up"]} == {"shadow", "recording"}
+    assert [each.labels["observer"] for each in told["stopgap_observer_mirrored"]] == [
+        other.word for other in KINDS if other is not kind
+    ]
+    seen = observers_of(Remains("ranker", Condition.RETIRED, ""), store)
+    assert "cannot be read" in seen[kind.word]["warnings"][0]
+    assert len(seen) == 2
 
 
 def test_a_journal_that_is_taken_away_under_its_recorder_is_noticed(tmp_path: Path) -> None:

@@ -26,8 +26,8 @@ KEY, SALT = Key("header", "x-user-id"), "0123456789abcdef"
 FOLLOWING = {
     "legacy": "shadow split promoted",
     "shadow": "legacy shadow split promoted",
-    "split": "legacy split promoted",
-    "promoted": "legacy retired",
+    "split": "legacy shadow split promoted",
+    "promoted": "legacy shadow retired",
     "retired": "",
 }
 

@@ -38,10 +38,9 @@ def stop(names: tuple[str, ...], everything: bool) -> None:
         for name in wanted:
             report.progress(f"stopping {name}", None)
             try:
-                if shadowing.end(name, engines, store):
-                    click.echo(f"the shadow of {name} has ended")
-                if recording.end(name, engines, store):
-                    click.echo(f"the recording of {name} has ended")
+                if not everything:
+                    deployment.check_may_be_stopped(name, store)  # before anything that belongs to it ends
+                end_observers(name, engines, store)
                 if everything and name not in (*store.names(), *left):  # a candidate, which has ended with its shadow
                     continue
                 deployment.stop(name, engines, store, report.say, promoted_too=everything)
@@ -52,3 +51,9 @@ def stop(names: tuple[str, ...], everything: bool) -> None:
         recover(engines, store, report.say)
     if failed:
         raise click.exceptions.Exit(1)
+
+
+def end_observers(name: str, engines: Engines, store: Store) -> None:
+    for word, end in (("shadow", shadowing.end), ("recording", recording.end)):
+        if end(name, engines, store):
+            click.echo(f"the {word} of {name} has ended")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,15 +12,18 @@ from stopgap import ledgers
 from stopgap.client.channel import ServingChannel
 from stopgap.client.requests import status_request
 from stopgap.engines.choice import Engines
-from stopgap.errors import DeploymentError, FrontError, PredictionError
+from stopgap.errors import DeploymentError, FrontError, PredictionError, StopgapError
 from stopgap.front.routes import ANSWERED_BY
 from stopgap.fronts import Fronts
 from stopgap.hand_overs import named, record_of
-from stopgap.stages import HandOver, Stage
+from stopgap.person import current_person
+from stopgap.shadows import SHADOWS
+from stopgap.stages import HandOver, Stage, moved
 from stopgap.store import Deployment, Store
+from stopgap.sunset import utc_now
 from stopgap.undo import Undo
 
-__all__ = ["Change", "change", "locked", "named", "record_of", "require_record", "who_answers"]
+__all__ = ["Change", "change", "locked", "named", "record_of", "require_record", "sent_back", "who_answers"]
 
 LOOK_TIMEOUT_S = 2.0
 LOOKS = 8  # each on a connection of its own: each of Envoy's threads has routes of its own
@@ -135,6 +139,22 @@ def who_answers(address: str, name: str) -> str:
         except PredictionError:
             return ""
     return str(headers.get(ANSWERED_BY, ""))
+
+
+def sent_back(record: HandOver, reason: str, store: Store) -> HandOver:
+    """All callers to the legacy model again: in the stage `shadow`, where the candidate is still asked beside it."""
+    to = Stage.SHADOW if is_shadowed(record, store) else Stage.LEGACY
+    return moved(record, to, now=utc_now(), by=current_person(), reason=reason)
+
+
+def is_shadowed(record: HandOver, store: Store) -> bool:
+    """Whether it has a shadow by this very candidate; what cannot be read keeps nobody from going back."""
+    with contextlib.suppress(StopgapError):
+        shadow = SHADOWS.find(record.name, store)
+        if shadow is not None and shadow.ready and record.candidate is not None:
+            candidate = store.find(shadow.candidate) if shadow.candidate == record.candidate.name else None
+            return candidate is not None and named(candidate) == record.candidate
+    return False
 
 
 def require_record(name: str, store: Store) -> HandOver:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from stopgap.engines.choice import Engines
 from stopgap.errors import DeploymentError
-from stopgap.handover.change import Change, change, locked, record_of
+from stopgap.handover.change import Change, change, locked, record_of, sent_back
 from stopgap.handover.fitness import check_healthy
-from stopgap.handover.promotion import sent_back
 from stopgap.stages import Stage
 from stopgap.store import Store
 
@@ -29,4 +28,4 @@ def roll_back(name: str, reason: str, engines: Engines, store: Store) -> Change:
         if record_of(legacy, store).stage in (Stage.LEGACY, Stage.SHADOW):
             raise DeploymentError(f"{name} is answered by itself: there is nothing to go back from.")
         check_healthy(legacy, store, least=1)
-        return change(legacy, engines, store, lambda record: sent_back(record, reason))
+        return change(legacy, engines, store, lambda record: sent_back(record, reason, store))

@@ -13,7 +13,7 @@ from stopgap.front.traffic import traffic
 from stopgap.handover.agreeing import Agreeing
 from stopgap.handover.archive import keep_evidence
 from stopgap.handover.capacity import asked_at, measured_peak, requests_at_hand
-from stopgap.handover.change import Change, change, locked, named, record_of
+from stopgap.handover.change import Change, change, locked, named, record_of, sent_back
 from stopgap.handover.evidence import Evidence, check_evidence
 from stopgap.handover.fitness import admin_of, check_pair, check_up
 from stopgap.handover.guard import Guard, Watched, baseline_of, watch
@@ -122,7 +122,7 @@ def taken_back(legacy: Deployment, promoted: HandOver, trouble: str, engines: En
     with locked(store, legacy.name, patience_s=LOCK_PATIENCE_S):
         if record_of(legacy, store) != promoted:
             return None
-        return change(legacy, engines, store, lambda record: sent_back(record, f"the guard: {trouble}"))
+        return change(legacy, engines, store, lambda record: sent_back(record, f"the guard: {trouble}", store))
 
 
 def prepared(record: HandOver, wanted: Promotion, candidate: Deployment) -> HandOver:
@@ -135,10 +135,6 @@ def prepared(record: HandOver, wanted: Promotion, candidate: Deployment) -> Hand
         reason=wanted.reason,
         evidence=wanted.evidence.digest if wanted.evidence else "",
     )
-
-
-def sent_back(record: HandOver, reason: str) -> HandOver:
-    return moved(record, Stage.LEGACY, now=utc_now(), by=current_person(), reason=reason)
 
 
 def measured(legacy: Deployment, candidate: Deployment, wanted: Promotion, store: Store, progress: Progress) -> str:

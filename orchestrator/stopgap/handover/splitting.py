@@ -8,7 +8,7 @@ from stopgap.engines.choice import Engines
 from stopgap.errors import DeploymentError
 from stopgap.front.arms import Arm, arms, together
 from stopgap.front.routes import Kind
-from stopgap.handover.change import Change, change, locked, named, record_of
+from stopgap.handover.change import Change, change, locked, named, record_of, sent_back
 from stopgap.handover.fitness import admin_of, check_pair, check_up, misfits
 from stopgap.person import current_person
 from stopgap.stages import HandOver, Key, Stage, moved, new_salt
@@ -110,12 +110,7 @@ def unsplit(name: str, reason: str, engines: Engines, store: Store) -> Change:
     with locked(store, name):
         if record_of(legacy, store).stage is not Stage.SPLIT:
             raise DeploymentError(f"The callers of {name} are not split.", f"See its stage: stopgap status {name}")
-        return change(
-            legacy,
-            engines,
-            store,
-            lambda record: moved(record, Stage.LEGACY, now=utc_now(), by=current_person(), reason=reason),
-        )
+        return change(legacy, engines, store, lambda record: sent_back(record, reason, store))
 
 
 def missing(name: str) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import sqlite3
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -14,7 +13,7 @@ from typing import Any, Optional
 
 from stopgap.conditions import Condition, Health, look, unfinished
 from stopgap.engines.choice import Engines
-from stopgap.errors import FrontError, ShadowError, StopgapError
+from stopgap.errors import FrontError, StopgapError
 from stopgap.front.admin import Admin, ClusterHealth
 from stopgap.front.arms import Arm, arms, together
 from stopgap.front.routes import Kind
@@ -180,7 +179,7 @@ class Gathering:
         for port in {each.front.grpc_port for each in models}:
             found[FRONT, str(port)] = partial(front_seen, port, models, records, store)
         for name in shadowed(models, store):
-            found[SHADOW, name] = partial(shadow_seen, name, store)
+            found[SHADOW, name] = partial(report, name, store)
         if store.has_fronts():
             found[UNFINISHED] = lambda: unfinished(Engines(store.folder), store)
         if any(record.stage is Stage.PROMOTED for record in records) and time.monotonic() > self._notes_due:
@@ -307,14 +306,3 @@ def arms_of(record: HandOver, models: Mapping[str, Deployment], admin: Admin) ->
     }
     shown = {Kind.ALL, Kind.PINNED} if takeover.split is None else {Kind.KEYED, Kind.KEYLESS, Kind.PINNED}
     return tuple(CountedArm(who, together(found, model, kind)) for who, (model, kind) in rows.items() if kind in shown)
-
-
-def shadow_seen(name: str, store: Store) -> Report:
-    """
-    Raises:
-        ShadowError: Its record, or what it has found, cannot be read.
-    """
-    try:
-        return report(name, store)
-    except (sqlite3.Error, ValueError, TypeError, KeyError) as error:
-        raise ShadowError(f"What the shadow of {name} has found cannot be read: {error}.") from error

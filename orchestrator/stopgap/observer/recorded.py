@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Optional
@@ -12,9 +11,8 @@ from stopgap.errors import RecordingError
 from stopgap.journal.segments import Folder, Held, Removed
 from stopgap.observer.accounts import totals_now
 from stopgap.observer.counting import RECORDED, Totals, warnings
-from stopgap.observer.results import Experiment, Results
 from stopgap.observer.room import has_room
-from stopgap.observers import RESULTS
+from stopgap.observer.written import last_experiment, reading
 from stopgap.recordings import RECORDINGS, Recording
 from stopgap.store import Store
 
@@ -61,10 +59,16 @@ class Recorded:
 def recorded(name: str, store: Store) -> Recorded:
     """
     Raises:
-        RecordingError: There is no recording of that name, and there was none.
+        RecordingError: There is no recording of that name, and there was none; or what there is of it cannot be read.
+        JournalError: The journal is damaged.
     """
+    with reading(RECORDINGS, name):
+        return read(name, store)
+
+
+def read(name: str, store: Store) -> Recorded:
     recording = RECORDINGS.find(name, store)
-    experiment = last_experiment(name, store)
+    experiment = last_experiment(RECORDINGS, name, store)
     if recording is None and experiment is None:
         raise RecordingError(f"There is no recording of {name}.", f"Begin one: stopgap record {name}")
     place = Path(recording.out if recording else str(experiment and experiment.told["out"]))
@@ -94,14 +98,6 @@ def troubles(recording: Recording, records: bool) -> list[str]:
     elif not has_room(recording.folder):
         found.append(f"THE DISK IS NEARLY FULL: nothing is recorded into {recording.out} until there is room.")
     return found
-
-
-def last_experiment(name: str, store: Store) -> Experiment | None:
-    file = RECORDINGS.folder_of(name, store) / RESULTS
-    if not file.exists():
-        return None
-    with closing(Results(file, make=False)) as results:
-        return results.newest()
 
 
 def as_object(recording: Recording) -> dict[str, Any]:

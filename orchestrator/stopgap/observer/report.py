@@ -13,7 +13,8 @@ from stopgap.observer.accounts import totals_now
 from stopgap.observer.counting import Totals, warnings
 from stopgap.observer.course import Reading
 from stopgap.observer.results import Experiment, Results
-from stopgap.shadows import RESULTS, Shadow, folder_of, is_observed
+from stopgap.observer.written import reading
+from stopgap.shadows import RESULTS, SHADOWS, Shadow, folder_of, is_observed
 from stopgap.stages import Model
 from stopgap.store import Store
 
@@ -69,8 +70,13 @@ class Report:
 def report(name: str, store: Store) -> Report:
     """
     Raises:
-        ShadowError: There is no shadow of that name, and there was none.
+        ShadowError: There is no shadow of that name, and there was none; or what there is of it cannot be read.
     """
+    with reading(SHADOWS, name):
+        return read(name, store)
+
+
+def read(name: str, store: Store) -> Report:
     shadow = shadows.find(name, store)
     experiment, course = newest(name, store)
     if shadow is None and experiment is None:
@@ -91,7 +97,7 @@ def report(name: str, store: Store) -> Report:
 
 def result_now(legacy: Model, candidate: Model, store: Store) -> Mapping[str, Any]:
     """What a shadow that goes on has found by now of just these two, as `comparison.result` writes it; else empty."""
-    with suppress(ShadowError):
+    with suppress(ShadowError), reading(SHADOWS, legacy.name):
         shadow = shadows.find(legacy.name, store)
         if shadow is None or shadow.candidate != candidate.name or not is_observed(legacy.name, store):
             return {}
