@@ -25,6 +25,9 @@ from stopgap.conditions import Condition, look
 from stopgap.errors import DeploymentError, EngineError
 from stopgap.front.routes import Kind
 from stopgap.front.traffic import Answered, Durations, Traffic
+from stopgap.ledger import book as ledger_book
+from stopgap.ledger import reading as ledger_reading
+from stopgap.ledger.ratio import Ratio
 from stopgap.live.cards import card_of, incidents_of
 from stopgap.live.drawings import Drawings
 from stopgap.live.gathering import Gathering, Remains
@@ -34,8 +37,11 @@ from stopgap.live.page import Page
 from stopgap.live.rounds import Asked, Rounds
 from stopgap.live.shadow_views import course_of, pace_told, shadow_view, span_told
 from stopgap.live.views import Card
+from stopgap.observer.counting import totals_in
 from stopgap.observer.course import Reading
+from stopgap.observer.recorded import Watched
 from stopgap.quiet import LegacyTraffic
+from stopgap.recordings import RECORDINGS, Recording
 from stopgap.report import needed
 from stopgap.settings import Address
 from stopgap.shadows import Shadow
@@ -378,6 +384,22 @@ def test_what_needs_somebody_comes_first_with_what_to_type() -> None:
     assert found.facts[0].value == "3 of 4"
 
 
+def test_what_is_wrong_with_a_recording_or_a_ledger_needs_somebody_too() -> None:
+    totals = totals_in({"seen": 7, "joined": 5, "dropped: too large": 2})
+    dead = Watched(False, totals, ("NOBODY RECORDS.", "2 of 7 sampled requests were DROPPED."))
+    few, many = (ledger_book.Arm({1000: ledger_book.Firsts(units)}, 400, 0, 0.1, 0, 0, {}) for units in (40, 360))
+    known = ledger_book.Known("0" * 16, 0.0, few, many, Ratio(400, 40, False, 0.0), 0, 3, 0)
+    ledger = ledger_reading.Reading(known, kept=True)
+    found = overview_of(snapshot(model("ranker", recording=dead, ledger=ledger)))
+    assert [(each.tone, each.text, each.command) for each in found.alerts] == [
+        ("fail", "has a recording. NOBODY RECORDS.", "stopgap record ranker --show"),
+        ("fail", "has a recording. 2 of 7 sampled requests were DROPPED.", "stopgap record ranker --show"),
+        ("warning", f"has its callers split. {ledger.warnings[0]}", "stopgap split ranker --show"),
+    ]
+    facts = {fact.name: (fact.value, fact.beside) for fact in found.cards[0].facts}
+    assert (facts["Recorded"], facts["Callers"]) == (("5", "2 dropped"), ("40", "the candidate’s, 360 its own"))
+
+
 def test_where_all_is_well_it_says_so_and_what_is_gone_is_no_alarm() -> None:
     gone = Remains("old", Condition.RETIRED, "", "stopgap stop old", split("old", stage=Stage.RETIRED))
     found = overview_of(snapshot(model("a"), model("b"), remains=(gone,)))
@@ -419,6 +441,7 @@ def test_what_nobody_runs_is_told_as_it_is(
     (store.folder / "handovers" / "odd.json").write_text("[]")
     shadows.put(Shadow("ranker", 1, "t", candidate="x", typed="x"), store)
     (shadows.folder_of("ranker", store) / shadows.RESULTS).write_bytes(b"no database" * 500)
+    RECORDINGS.put(Recording("ranker", 1, "t", out=str(store.folder / "gone"), ready=True), store)
 
     def hanging(deployment: Any, *given: Any) -> Any:
         return hangs.wait(60) if deployment.name == "hanging" else look(deployment, *given)
@@ -437,6 +460,8 @@ def test_what_nobody_runs_is_told_as_it_is(
     assert seen["ranker"].health is not None
     assert seen["ranker"].health.condition is Condition.DOWN
     assert seen["hanging"].health is None
+    assert seen["ranker"].recording is not None
+    assert "NOBODY RECORDS" in seen["ranker"].recording.warnings[0]
     assert seen["ranker"].incidents is None
     assert any("results" in problem for problem in seen["ranker"].problems)
     overview = overview_of(found)

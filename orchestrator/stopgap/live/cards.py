@@ -85,6 +85,12 @@ def facts_of(seen: ModelSeen) -> list[Fact]:
     ]
     if health and health.memory_mib is not None:
         found.append(Fact("Memory", f"{health.memory_mib:,.0f} MiB", f"of {deployment.limits.memory_mib:,}"))
+    if seen.recording:
+        totals = seen.recording.totals
+        found.append(Fact("Recorded", f"{totals.joined:,}", f"{sum(totals.dropped.values()):,} dropped"))
+    if seen.ledger:
+        known = seen.ledger.known
+        found.append(Fact("Callers", f"{known.candidate.units:,}", f"the candidate’s, {known.legacy.units:,} its own"))
     return found
 
 

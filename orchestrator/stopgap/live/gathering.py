@@ -19,11 +19,14 @@ from stopgap.front.arms import Arm, arms, together
 from stopgap.front.routes import Kind
 from stopgap.front.traffic import Traffic, traffic
 from stopgap.incidents import WorkersState, ask_workers_state
+from stopgap.ledger.reading import Reading, reading_of
 from stopgap.legacy_requests import note_all
 from stopgap.live.history import Flow, History
 from stopgap.live.rounds import Answer, Rounds
+from stopgap.observer.recorded import Watched, watched
 from stopgap.observer.report import Report, report
 from stopgap.quiet import LegacyTraffic
+from stopgap.recordings import RECORDINGS
 from stopgap.settings import NAME
 from stopgap.shadows import RESULTS, folder_of, shadow_names
 from stopgap.stages import HandOver, Stage
@@ -38,7 +41,9 @@ STALE_S = 15.0  # and what was said before is not told any more
 NOTE_EVERY_S = 30.0
 
 # What is asked of whom, as the keys of questions.
-MODEL, SANDBOX, FRONT, SHADOW = "model", "sandbox", "front", "shadow"
+MODEL, SANDBOX, FRONT = "model", "sandbox", "front"
+SHADOW, RECORDING, LEDGER = "shadow", "recording", "ledger"
+KEPT_IN_FILES = {SHADOW, RECORDING, LEDGER}  # of which a reason is told where they cannot be read
 UNFINISHED, NOTES = ("unfinished", ""), ("notes", "")
 
 Question = Callable[[], Any]
@@ -81,6 +86,8 @@ class ModelSeen:
         arms: What both were asked, where its name is taken over.
         noted: What is still asked of it by its own version.
         shadow: What is known of its shadow; None where it has none.
+        recording: Likewise of its recording.
+        ledger: Of what is noted of its callers, while they are split.
         late: Who has not answered, and for how many seconds.
         problems: What else could not be known, in words.
     """
@@ -97,6 +104,8 @@ class ModelSeen:
     arms: tuple[CountedArm, ...] = ()
     noted: Optional[LegacyTraffic] = None  # noqa: UP045
     shadow: Optional[Report] = None  # noqa: UP045
+    recording: Optional[Watched] = None  # noqa: UP045
+    ledger: Optional[Reading] = None  # noqa: UP045
     late: Mapping[str, float] = field(default_factory=dict)
     problems: tuple[str, ...] = ()
 
@@ -180,6 +189,11 @@ class Gathering:
             found[FRONT, str(port)] = partial(front_seen, port, models, records, store)
         for name in shadowed(models, store):
             found[SHADOW, name] = partial(report, name, store)
+        for name in RECORDINGS.names(store):
+            found[RECORDING, name] = partial(watched, name, store)
+        for record in records:
+            if record.stage is Stage.SPLIT:
+                found[LEDGER, record.name] = partial(reading_of, record, store)
         if store.has_fronts():
             found[UNFINISHED] = lambda: unfinished(Engines(store.folder), store)
         if any(record.stage is Stage.PROMOTED for record in records) and time.monotonic() > self._notes_due:
@@ -204,7 +218,7 @@ class Gathering:
             "engine": answers[MODEL, name],
             "sandbox": answers[SANDBOX, name],
             "front": answers[FRONT, str(deployment.front.grpc_port)],
-            "shadow": answers.get((SHADOW, name), Answer()),
+            **{what: answers.get((what, name), Answer()) for what in (SHADOW, RECORDING, LEDGER)},
         }
         front: FrontSeen | None = asked["front"].value
         record = next((each for each in records if each.name == name), None)
@@ -220,9 +234,11 @@ class Gathering:
             asked_beside=asked_beside(name, answers),
             arms=front.arms.get(name, ()) if front else (),
             noted=self._store.legacy_traffic(name) if record and record.stage is Stage.PROMOTED else None,
-            shadow=asked["shadow"].value,
+            shadow=asked[SHADOW].value,
+            recording=asked[RECORDING].value,
+            ledger=asked[LEDGER].value,
             late={who: answer.late_s for who, answer in asked.items() if answer.late_s > LATE_S},
-            problems=tuple(answer.problem for who, answer in asked.items() if who == "shadow" and answer.problem),
+            problems=tuple(answer.problem for who, answer in asked.items() if who in KEPT_IN_FILES and answer.problem),
         )
 
     def _remains(self, records: tuple[HandOver, ...], answers: Mapping[tuple[str, str], Answer]) -> tuple[Remains, ...]:

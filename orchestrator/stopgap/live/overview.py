@@ -117,6 +117,8 @@ def alerts_of(seen: ModelSeen, today: date) -> list[Alert]:
         *alerts_of_workers(seen),
         *alerts_of_sunset(seen.name, seen.deployment.until, today),
         *(alerts_of_shadow(seen.name, seen.shadow) if seen.shadow else ()),
+        *alerts_of_recording(seen),
+        *alerts_of_ledger(seen),
         *(Alert("warning", seen.name, told) for told in late),
     ]
 
@@ -154,3 +156,18 @@ def alerts_of_shadow(name: str, shadow: Report) -> list[Alert]:
         told = f"has a shadow that has lost {dropped}: they count against the candidate."
         found.append(Alert("warning", name, told, f"stopgap shadow {quote(name)} --show"))
     return found
+
+
+def alerts_of_recording(seen: ModelSeen) -> list[Alert]:
+    if seen.recording is None:
+        return []
+    tone, command = "warning" if seen.recording.records else "fail", f"stopgap record {quote(seen.name)} --show"
+    return [Alert(tone, seen.name, f"has a recording. {told}", command) for told in seen.recording.warnings]
+
+
+def alerts_of_ledger(seen: ModelSeen) -> list[Alert]:
+    if seen.ledger is None:
+        return []
+    wrong = seen.ledger.known.ratio.mismatch or not seen.ledger.kept
+    tone, command = "fail" if wrong else "warning", f"stopgap split {quote(seen.name)} --show"
+    return [Alert(tone, seen.name, f"has its callers split. {told}", command) for told in seen.ledger.warnings]

@@ -12,11 +12,25 @@ from stopgap.journal.segments import Folder, Held, Removed
 from stopgap.observer.accounts import totals_now
 from stopgap.observer.counting import RECORDED, Totals, warnings
 from stopgap.observer.room import has_room
-from stopgap.observer.written import last_experiment, reading
+from stopgap.observer.written import last_experiment, reading, totals_of
 from stopgap.recordings import RECORDINGS, Recording
 from stopgap.store import Store
 
-__all__ = ["Recorded", "recorded"]
+__all__ = ["Recorded", "Watched", "recorded", "watched"]
+
+
+@dataclass(frozen=True)
+class Watched:
+    """What is quickly known of a recording that goes on: without a look at what it has written.
+
+    Attributes:
+        records: Whether its recorder lives.
+        totals: As a `Recorded` has them; so `warnings`.
+    """
+
+    records: bool
+    totals: Totals
+    warnings: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -56,6 +70,24 @@ class Recorded:
         }
 
 
+def watched(name: str, store: Store) -> Watched | None:
+    """None where nothing is being recorded.
+
+    Raises:
+        RecordingError: What there is of it cannot be read.
+    """
+    with reading(RECORDINGS, name):
+        recording = RECORDINGS.find(name, store)
+        if recording is None:
+            return None
+        records, totals = RECORDINGS.lives(name, store), totals_of(RECORDINGS, name, store)
+        return Watched(records, totals, warnings_of(recording, records, totals))
+
+
+def warnings_of(recording: Recording, records: bool, totals: Totals) -> tuple[str, ...]:
+    return (*troubles(recording, records), *warnings(totals, recording.per_million, RECORDED))
+
+
 def recorded(name: str, store: Store) -> Recorded:
     """
     Raises:
@@ -75,11 +107,9 @@ def read(name: str, store: Store) -> Recorded:
     records = recording is not None and RECORDINGS.lives(name, store)
     counts: Mapping[str, int] = experiment.counts if experiment else {}
     totals = totals_now(counts, recording, store)
-    told = (
-        [] if recording is None else [*troubles(recording, records), *warnings(totals, recording.per_million, RECORDED)]
-    )
+    told = () if recording is None else warnings_of(recording, records, totals)
     folder = Folder(place)
-    return Recorded(name, recording, records, place, folder.held(), tuple(folder.removed()), totals, tuple(told))
+    return Recorded(name, recording, records, place, folder.held(), tuple(folder.removed()), totals, told)
 
 
 def troubles(recording: Recording, records: bool) -> list[str]:
