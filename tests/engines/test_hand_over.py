@@ -358,7 +358,7 @@ def test_a_candidate_that_no_longer_agrees_is_taken_back_by_its_shadow(stopgap: 
         assert "Rolled back: of " in promoted.stderr
         assert "top_1 of logits holds for" in " ".join(promoted.stderr.split())
     assert errors == []
-    assert "promoted → legacy" in done(stopgap, "status", "clicks")
+    assert "promoted → shadow" in done(stopgap, "status", "clicks")
 
 
 def evidence(stopgap: Program, tmp_path: Path) -> Path:
