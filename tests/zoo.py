@@ -41,7 +41,7 @@ _MAY_STAY_SILENT: Final = frozenset({"rpc_try_call"})
 _ASKED_AGAIN: Final = 4
 _REPLACED_WITHIN_S: Final = 2.0
 # TensorFlow 1.15's library chooses its matrix kernels by the processor. Where there is no AVX-512, this decoder's many
-# steps end up to 2.8e-4 from what was recorded (an AMD EPYC with AVX2, the library alone, no sandbox); all others agree.
+# steps end up to 2.8e-4 from what was recorded (an AMD EPYC with AVX2, the library alone, no sandbox); others agree.
 _WITHOUT_AVX512: Final = {"nmt_luong_beam_search": 5e-4}
 _OF_RANDOM_LENGTH: Final = frozenset({"skip_gram_subsample_stochastic"})
 
