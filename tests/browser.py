@@ -12,7 +12,23 @@ from typing import Any, Final
 
 from playwright.sync_api import Browser, Page, Playwright, sync_playwright
 
-__all__ = ["Visit", "browser", "visit"]
+__all__ = ["HOSTILE", "PAPER", "SCHEMES", "Visit", "browser", "visit"]
+
+# How a page of ours is preferred, and the colour of its paper then.
+SCHEMES = ("light", "dark")
+PAPER = {"light": "rgb(251, 251, 249)", "dark": "rgb(20, 24, 27)"}
+# What a model or a caller may be called; on a page each of them is text and nothing else.
+HOSTILE = (
+    "<script>document.title='owned'</script>",
+    '"><img src=x onerror="document.title=\'owned\'">',
+    "{{ 7 * 7 }}{% raw %}",
+    r"$\frac{1}{0}$",
+    "\u202egnirts\u2069\x1b[31m\x00\ud800",
+    "</style><style>*{display:none}</style>",
+    "</title></svg><foreignObject><body onload=alert(1)>",
+    "https://127.0.0.1:9/track",
+    "n" * 100_000,
+)
 
 AXE: Final = resources.files("axe_playwright_python") / "axe.min.js"
 # A test's own pages need no second wall, and root has none to put up; no request leaves for the browser's maker.

@@ -18,24 +18,11 @@ from stopgap.live.server import Server
 from stopgap.stages import Stage
 
 from tests import browser as browsers
-from tests.browser import Visit, visit
+from tests.browser import HOSTILE, PAPER, SCHEMES, Visit, visit
 from tests.live_at_hand import QUIET, arm, hostile, incident, model, shadow, snapshot, split
 
-SCHEMES = ("light", "dark")
-PAPER = {"light": "rgb(251, 251, 249)", "dark": "rgb(20, 24, 27)"}
 INTERVAL_S = 0.5
 PATIENCE_MS = 30_000
-HOSTILE = (
-    "<script>document.title='owned'</script>",
-    '"><img src=x onerror="document.title=\'owned\'">',
-    "{{ 7 * 7 }}{% raw %}",
-    r"$\frac{1}{0}$",
-    "\u202egnirts\u2069\x1b[31m\x00\ud800",
-    "</style><style>*{display:none}</style>",
-    "</title></svg><foreignObject><body onload=alert(1)>",
-    "https://127.0.0.1:9/track",
-    "n" * 100_000,
-)
 
 
 @contextmanager

@@ -18,22 +18,8 @@ from stopgap.comparison.flips import Flip
 from stopgap.report.page import page_of
 
 from tests import browser as browsers
-from tests.browser import visit
+from tests.browser import HOSTILE, PAPER, SCHEMES, visit
 from tests.report_at_hand import conversion, retrained
-
-SCHEMES = ("light", "dark")
-PAPER = {"light": "rgb(251, 251, 249)", "dark": "rgb(20, 24, 27)"}
-HOSTILE = (
-    "<script>document.title='owned'</script>",
-    '"><img src=x onerror="document.title=\'owned\'">',
-    "{{ 7 * 7 }}{% raw %}",
-    r"$\frac{1}{0}$",
-    "\u202egnirts\u2069\x1b[31m\x00\ud800",
-    "</style><style>*{display:none}</style>",
-    "</title></svg><foreignObject><body onload=alert(1)>",
-    "https://127.0.0.1:9/track",
-    "n" * 100_000,
-)
 
 
 @pytest.fixture(scope="module")
