@@ -26,7 +26,7 @@ demo-ab: setup ## The whole hand-over: a successor is trained, shadowed, given a
 	$(VENV)/bin/python -m tools.demo_ab $(ARGS)
 
 test: tools setup lint protos-check ## Lint, types, all tests; ARGS="-k name" for some, REQUIRE_ENGINES=docker and REQUIRE_PYTHONS=3.9 to insist
-	$(VENV)/bin/python -m pytest $(ARGS)
+	$(VENV)/bin/python -m $(if $(ARGS),pytest $(ARGS),tools.lanes)
 
 fuzz: $(INSTALLED) ## Look for inputs that break a decoder, guided by coverage; ARGS="--seconds 3600 json grpc" for longer, for some
 	PYTHONPATH=images/runtime $(VENV)/bin/python -m tests.fuzz run $(ARGS)

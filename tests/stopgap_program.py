@@ -16,6 +16,7 @@ from typing import Any
 from stopgap.answering import model_answers
 from stopgap.settings import Address
 
+from tests import warm
 from tests.backstage import Backstage, backstage
 
 __all__ = ["Program", "free_port", "program_in"]
@@ -51,14 +52,7 @@ class Program:
         return "--name", name, "--port", str(self.port), "--engine", self.engine
 
     def run(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            self.command(*arguments),
-            env=self.environment(**environment),
-            capture_output=True,
-            text=True,
-            timeout=TIMEOUT_S,
-            check=False,
-        )
+        return warm.run(arguments, self.environment(**environment), TIMEOUT_S)
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
         # A test run in a shell's background, or under nohup, inherits signals ignored, and so would the program; at a

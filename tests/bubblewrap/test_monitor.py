@@ -30,7 +30,7 @@ from stopgap.errors import EngineError
 
 from tests.bubblewrap.small_container import ANSWERS, FOREVER, Small, until
 
-pytestmark = pytest.mark.bubblewrap
+pytestmark = [pytest.mark.alone, pytest.mark.bubblewrap]
 
 KILLED = 128 + signal.SIGKILL
 IGNORES_SIGTERM = f"import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('deaf', flush=True)\n{FOREVER}"

@@ -27,7 +27,7 @@ from tests.front_scene import upstream
 from tests.graphs import remainder
 from tests.stopgap_program import Program, program_in
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.alone, pytest.mark.slow]
 
 SECONDS: Final = float(os.environ.get("CHAOS_SECONDS", "40"))
 SEED: Final = int(os.environ.get("CHAOS_SEED", "6"))

@@ -19,7 +19,7 @@ from tests.load import Load, image_request, until
 from tests.stopgap_program import Program
 from tests.zoo import ZOO
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.alone, pytest.mark.slow]
 
 RESAMPLER = ZOO / "stn_affine_resampler"
 UNAVAILABLE = 14

@@ -22,7 +22,7 @@ from tests.load import CALLERS, Load, image_request, until
 from tests.stopgap_program import Program
 from tests.worker_socket import Socket, count_request
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.alone, pytest.mark.slow]
 
 DEATHS = 10
 DEADLINE_EXCEEDED, UNAVAILABLE = 4, 14

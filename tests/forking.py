@@ -1,0 +1,67 @@
+"""The process that commands of `stopgap` are forked from: it has imported the program, and waits (see `tests.warm`)."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import signal
+import socket
+import sys
+from pathlib import Path
+
+from stopgap.cli.main import main as stopgap
+
+__all__ = ["main"]
+
+PRELOADED = (
+    "stopgap.client.channel",
+    "stopgap.deployment",
+    "stopgap.engines.bubblewrap",
+    "stopgap.engines.docker",
+)
+LARGEST_REQUEST = 1 << 20
+
+
+def main(descriptor: int) -> None:
+    """Forks for each request; what was forked goes on as the program and ends as it does."""
+    for name in PRELOADED:
+        importlib.import_module(name)
+    threads = len(list(Path("/proc/self/task").iterdir()))
+    if threads != 1:
+        raise SystemExit(f"{threads} threads after the imports: what is forked would lack the others and hang")
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # those that wait for commands are waited for by nobody
+    with socket.socket(fileno=descriptor) as requests:
+        while True:
+            request, descriptors, _, _ = socket.recv_fds(requests, LARGEST_REQUEST, 3)
+            if not request:
+                raise SystemExit(0)
+            if os.fork() == 0:
+                break
+            for each in descriptors:
+                os.close(each)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    out, err, reply = descriptors
+    with socket.socket(fileno=reply) as caller:
+        command = os.fork()
+        if command:
+            os.close(out)
+            os.close(err)
+            caller.send(str(command).encode())
+            _, status = os.waitpid(command, 0)
+            caller.send(str(os.waitstatus_to_exitcode(status)).encode())
+            os._exit(0)
+    become(json.loads(request), out, err)
+    stopgap()
+
+
+def become(request: tuple[list[str], dict[str, str], str], out: int, err: int) -> None:
+    """This process is as the program's would be at its first line."""
+    arguments, environment, folder = request
+    for pipe, place in ((out, 1), (err, 2)):
+        os.dup2(pipe, place)
+        os.close(pipe)
+    os.environ.clear()
+    os.environ.update(environment)
+    os.chdir(folder)
+    sys.argv = ["-c", *arguments]
