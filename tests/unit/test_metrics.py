@@ -25,7 +25,8 @@ from stopgap.ledger.book import Firsts, Known
 from stopgap.ledger.ratio import Ratio
 from stopgap.ledger.reading import Reading
 from stopgap.ledger.report import Report
-from stopgap.metrics import FAMILIES, Seen, SplitSeen, exported, exposition
+from stopgap.metrics import FAMILIES, exported, exposition
+from stopgap.metrics.looking import Seen, SplitSeen
 from stopgap.store import Store
 from stopgap.two_means import TwoMeans
 

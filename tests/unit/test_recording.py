@@ -25,7 +25,7 @@ from stopgap.journal.reading import Journal
 from stopgap.journal.recorder import Bounds, Exchange, Recorder, Reply
 from stopgap.journal.redaction import Rule, rule_in
 from stopgap.journal.segments import Folder, Held
-from stopgap.metrics import observers
+from stopgap.metrics.observers import observers
 from stopgap.observer.counting import JOINED, RECORDED, advanced, totals_in, warnings
 from stopgap.observer.receiver import id_in, receiving
 from stopgap.observer.recorded import recorded
