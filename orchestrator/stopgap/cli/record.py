@@ -9,8 +9,9 @@ from typing import Any
 import click
 
 from stopgap import recording
-from stopgap.cli.arguments import deployment_name, is_typed, sample, timeout
+from stopgap.cli.arguments import deployment_name, is_typed, sample
 from stopgap.cli.output import print_json, reporter
+from stopgap.cli.pacing import paced
 from stopgap.engines.choice import Engines
 from stopgap.errors import JournalError, RecordingError
 from stopgap.journal.redaction import rule_in
@@ -67,18 +68,7 @@ def redaction(_context: click.Context, _parameter: click.Parameter, texts: tuple
 @click.option("--keep-days", type=click.FloatRange(0, min_open=True), metavar="D",
     help="How old a request may become.  [default: any age]",
 )  # fmt: skip
-@click.option(
-    "--in-flight", type=click.IntRange(1, 32), default=Recording.in_flight, show_default=True, help="Asked at once."
-)
-@click.option("--queue", type=click.IntRange(1, 100_000), default=Recording.queue, show_default=True,
-    help="How many requests may wait to be asked; what comes then is dropped.",
-)  # fmt: skip
-@click.option("--largest-mib", type=click.IntRange(1, 1024), default=Recording.largest_mib, show_default=True,
-    help="A larger request is dropped.",
-)  # fmt: skip
-@click.option("--deadline", "deadline_s", type=float, callback=timeout, default=Recording.deadline_s, show_default=True,
-    metavar="S", help="Of each question; and how long a request may wait before.",
-)  # fmt: skip
+@paced(Recording)
 @click.option("--show", is_flag=True, help="What is recorded so far.")
 @click.option("--stop", "ends", is_flag=True, help="End it; what was recorded stays.")
 @click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")

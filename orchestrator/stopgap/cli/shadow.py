@@ -12,9 +12,10 @@ from rich.text import Text
 
 from stopgap import shadowing, shadows
 from stopgap.api.targets import Folder, target_of
-from stopgap.cli.arguments import deployment_name, is_typed, sample, timeout
+from stopgap.cli.arguments import deployment_name, is_typed, sample
 from stopgap.cli.compare import COLOURS, EXIT_CODES, MEASURES, counts
 from stopgap.cli.output import print_json, print_table, reporter
+from stopgap.cli.pacing import paced
 from stopgap.comparison.plan import CONVERSION, RETRAINED, Plan, read_tables
 from stopgap.engines.choice import Engines
 from stopgap.errors import ShadowError
@@ -48,18 +49,7 @@ HOW = ("in_flight", "queue", "largest_mib", "deadline_s")
 @click.option("--output", default="", metavar="NAME", help="With --mode: the legacy model's output that is measured.")
 @click.option("--margin", type=float, metavar="M", help="With --mode. Without a margin nothing passes.")
 @click.option("--candidate-bundle", default="", metavar="NAME", help="Which TensorFlow serves a folder.")
-@click.option(
-    "--in-flight", type=click.IntRange(1, 32), default=Shadow.in_flight, show_default=True, help="Asked at once."
-)
-@click.option("--queue", type=click.IntRange(1, 100_000), default=Shadow.queue, show_default=True,
-    help="How many requests may wait to be asked; what comes then is dropped.",
-)  # fmt: skip
-@click.option("--largest-mib", type=click.IntRange(1, 1024), default=Shadow.largest_mib, show_default=True,
-    help="A larger request is dropped.",
-)  # fmt: skip
-@click.option("--deadline", "deadline_s", type=float, callback=timeout, default=Shadow.deadline_s, show_default=True,
-    metavar="S", help="Of each question; and how long a request may wait before.",
-)  # fmt: skip
+@paced(Shadow)
 @click.option("--show", is_flag=True, help="What is known so far; the exit code says the verdict.")
 @click.option("--out", type=click.Path(path_type=Path), metavar="FILE",
     help="With --show: write it down as JSON, as evidence for stopgap promote.",
