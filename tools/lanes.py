@@ -15,8 +15,8 @@ from typing import Final
 
 SIDE_BY_SIDE: Final = {
     "docker": "(docker or gvisor) and not alone",
-    "others": "(bubblewrap or podman) and not alone",
-    "none": "not (docker or gvisor or bubblewrap or podman or alone)",
+    "bubblewrap": "bubblewrap and not docker and not alone",
+    "others": "not (docker or gvisor or bubblewrap or alone)",
 }
 AFTERWARDS: Final = {"alone": "alone"}
 
@@ -54,7 +54,7 @@ class Lane:
 
     def _print(self) -> None:
         for line in self._process.stdout or ():
-            sys.stdout.write(f"{self._name:>6} | {line}")
+            sys.stdout.write(f"{self._name:>10} | {line}")
             sys.stdout.flush()
 
     def exit_code(self) -> int:

@@ -4,8 +4,9 @@ import os
 import signal
 import sys
 
-# As a container's first process this one has no default for SIGTERM: without a handler the kernel drops it.
-signal.signal(signal.SIGTERM, lambda _signal, _frame: sys.exit(0))
+# As a container's first process this one has no default for SIGTERM: without a handler the kernel drops it. Nothing is
+# open yet that wants closing, and libraries that are half loaded do not survive Python's own way out.
+signal.signal(signal.SIGTERM, lambda _signal, _frame: os._exit(0))
 
 # Read by libraries when they are loaded, so set before any is: NumPy's BLAS would start threads that a fork loses,
 # and TensorFlow would log what it does, not only what goes wrong.
@@ -16,4 +17,7 @@ os.environ.setdefault("PATH", "")
 
 from stopgap_runtime.__main__ import main  # noqa: E402 - see above
 
-sys.exit(main())
+code = main()
+sys.stdout.flush()
+sys.stderr.flush()
+os._exit(code)  # TensorFlow has threads that outlive its destructors: the ordinary way out is, seldom, a SIGSEGV
