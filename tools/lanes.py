@@ -1,7 +1,8 @@
 """All tests in about the time of their longest lane: side by side what does not get in each other's way, then the rest.
 
-Most tests wait: for a container, a deadline, a death. One lane has the engine that all share, Docker's. What promises
-a time to the tenth of a second (marked `alone`) is tried when the lanes have ended, one after the other.
+Most tests wait: for a container, a deadline, a death. One lane has the engine that all share, Docker's. Those marked
+`alone` promise a time to the tenth of a second, or live on what others leave of the processors: they are tried when
+the lanes have ended, one after the other.
 """
 
 from __future__ import annotations

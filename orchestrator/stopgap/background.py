@@ -141,7 +141,7 @@ def last_words(log: Path) -> bytes:
     return b""
 
 
-def run(held: int, begun: int, work: Callable[[Listens, Event], None]) -> None:
+def run(held: int, begun: int, work: Callable[[Listens, Event], None], *, when_idle: bool = False) -> None:
     """What the process itself does: forks once more, makes way for everybody else, and works until it is told to end.
 
     Args:
@@ -149,6 +149,7 @@ def run(held: int, begun: int, work: Callable[[Listens, Event], None]) -> None:
         begun: A pipe, likewise, on which it says `ready`, or why it cannot be, before it closes it.
         work: Is given what to call once it listens, and what says when to end. Threads that do not survive a fork,
             gRPC's say, begin with it at the earliest.
+        when_idle: Once it listens it only has what of the processors nobody else wants.
     """
     for descriptor in (held, begun):
         os.set_inheritable(descriptor, False)
@@ -169,6 +170,8 @@ def run(held: int, begun: int, work: Callable[[Listens, Event], None]) -> None:
         said = True
         os.write(begun, READY)
         os.close(begun)
+        if when_idle:
+            give_way_altogether()
 
     try:
         work(listens, ends)
@@ -185,3 +188,14 @@ def give_way() -> None:
     with contextlib.suppress(OSError):
         Path("/proc/self/oom_score_adj").write_bytes(KILLED_FIRST)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def give_way_altogether() -> None:
+    """To the scheduler a processor that runs this process alone is free for whoever wakes up (sched(7), SCHED_IDLE).
+
+    However nice, a process that wakes up together with a user's request costs that request a tenth of a millisecond
+    (`bench/shadowed.py`). Threads that are there are told one by one; later ones are as those that start them.
+    """
+    for thread in Path("/proc/self/task").iterdir():
+        with contextlib.suppress(OSError):  # it has ended
+            os.sched_setscheduler(int(thread.name), os.SCHED_IDLE, os.sched_param(0))

@@ -40,6 +40,7 @@ def test_the_demo_works_on_this_engine(engine: str, tmp_path: Path) -> None:
     assert LAST_WORDS in said
 
 
+@pytest.mark.alone
 @on_bubblewrap
 def test_the_hand_over_is_demonstrated_and_fails_no_user(engine: str, tmp_path: Path) -> None:
     said = demonstrated("demo-ab", engine, tmp_path)

@@ -345,6 +345,7 @@ def asked_something_else_each_time(address: str) -> Iterator[list[str]]:
             asking.result()
 
 
+@pytest.mark.alone
 def test_a_candidate_that_no_longer_agrees_is_taken_back_by_its_shadow(stopgap: Program, tmp_path: Path) -> None:
     served = stopgap.serve(MLP, "clicks")
     stopgap.serve(with_permuted_classes(tmp_path / "other"), "other", "--also-called", "clicks")

@@ -22,7 +22,7 @@ from tests.backstage import on_bubblewrap, workers_of
 from tests.browser import visit
 from tests.stopgap_program import Program
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.alone, pytest.mark.slow]
 
 MODEL = zoo.load("layers_mlp_norms_control")
 CANDIDATE = ("--candidate", "twin", "--sample", "100%", "--mode", "retrained", "--output", "logits", "--margin", "0.9")

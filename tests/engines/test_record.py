@@ -32,7 +32,7 @@ from tests.backstage import on_bubblewrap
 from tests.front_scene import eventually
 from tests.stopgap_program import Program, program_in
 
-pytestmark = [pytest.mark.slow, on_bubblewrap]
+pytestmark = [pytest.mark.alone, pytest.mark.slow, on_bubblewrap]
 
 MODEL = zoo.load("layers_mlp_norms_control")
 STATEFUL = zoo.load("obtain_next_roundrobin_stateful")

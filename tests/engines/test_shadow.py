@@ -36,7 +36,7 @@ from tests.front_scene import eventually
 from tests.relay import Relay, relayed
 from tests.stopgap_program import Program, program_in
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.alone, pytest.mark.slow]
 
 # Without contrib, so that a TensorFlow 2 serves it too.
 MODEL = zoo.load("layers_mlp_norms_control")
@@ -164,6 +164,16 @@ def test_the_same_model_served_by_tensorflow_2_passes_and_goes_with_its_shadow(s
     assert (seen["outcome"], seen["counts"]["joined"]) == ("PASS", 150)
     assert stage.program.run("shadow", "mlp", "--stop").returncode == 0
     assert stage.shown()["units"] == 150  # what was found stays
+
+
+@on_bubblewrap
+def test_an_observer_only_has_what_of_the_processors_nobody_else_wants(stage: Stage, users: Users) -> None:
+    stage.shadow("twin1", *TOP_1)
+    users.ask(20)
+    stage.settled(20)
+    threads = [int(task.name) for task in Path(f"/proc/{stage.observer()}/task").iterdir()]
+    assert len(threads) > 1
+    assert {os.sched_getscheduler(thread) for thread in threads} == {os.SCHED_IDLE}
 
 
 @on_bubblewrap

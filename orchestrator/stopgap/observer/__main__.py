@@ -29,4 +29,4 @@ def main(arguments: Sequence[str]) -> None:
         # After the fork: gRPC's threads do not survive one.
         importlib.import_module(WORK[kind]).observe(name, Store(state), listens, ends)
 
-    background.run(held, begun, observing)
+    background.run(held, begun, observing, when_idle=True)
