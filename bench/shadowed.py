@@ -169,9 +169,8 @@ def missed(told: Mapping[str, Any]) -> list[str]:
         for name, (which, most) in bounds.items()
         if not told[name][which] <= most
     ]
-    if told["counts"]["unaccounted"]:
-        found.append(f"{told['counts']['unaccounted']} mirrored requests are in no account")
-    return found
+    unknown = told["counts"]["unaccounted"] + told["counts"]["waiting"]
+    return [*found, f"{unknown} mirrored requests are neither compared nor among the drops"] if unknown else found
 
 
 def main() -> int:

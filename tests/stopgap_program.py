@@ -111,8 +111,10 @@ def program_in(folder: Path, engine: str = "docker") -> Iterator[Program]:
     try:
         yield program
     finally:
-        program.run("stop", "--all")
-        program.backstage.clear()
+        try:
+            program.run("stop", "--all")
+        finally:
+            program.backstage.clear()
 
 
 def free_port() -> int:

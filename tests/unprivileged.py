@@ -23,7 +23,7 @@ __all__ = ["ROOT", "SYSTEM_PYTHON", "Person", "unprivileged_user"]
 
 ROOT = Path(__file__).parents[1]
 SYSTEM_PYTHON = Path("/usr/bin/python3.11")
-NOT_COPIED = (".git", ".venv", "build", "dist", ".*_cache", "*.egg-info", "__pycache__")
+NOT_COPIED = (".git", ".venv", "build", "dist", ".*_cache", "*.egg-info", ".hypothesis", "__pycache__")
 LOCKS = ("requirements/orchestrator.txt", "images/runtime/requirements.txt", "images/front/requirements.txt")
 SHARED_FOLDERS = (Path("/tmp"), Path("/var/tmp"), Path("/dev/shm"))  # noqa: S108 - where a user may leave files
 INSTALL_TIMEOUT_S = 300

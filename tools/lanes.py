@@ -7,61 +7,108 @@ the lanes have ended, one after the other.
 
 from __future__ import annotations
 
+import re
+import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
-from typing import Final
+from collections.abc import Mapping
+from types import FrameType
+from typing import Final, NoReturn
+
+__all__ = ["AFTERWARDS", "SIDE_BY_SIDE", "main"]
 
 SIDE_BY_SIDE: Final = {
     "docker": "(docker or gvisor) and not alone",
-    "bubblewrap": "bubblewrap and not docker and not alone",
+    "bubblewrap": "bubblewrap and not (docker or gvisor or alone)",
     "others": "not (docker or gvisor or bubblewrap or alone)",
 }
 AFTERWARDS: Final = {"alone": "alone"}
+# What a run says last, and of its failures.
+LAST_WORDS: Final = re.compile(r"(FAILED|ERROR|SKIPPED|engines:|pythons:|=+ .* in [\d.]+s)")
 
 
 def main() -> int:
-    """Runs all lanes; 1 when one of them fails. Their lines come as they are written, the lane's name before each."""
-    failed = [*failing(SIDE_BY_SIDE), *failing(AFTERWARDS)]
+    """Runs all lanes, and repeats their last words at the end; 1 when one of them fails."""
+    signal.signal(signal.SIGTERM, terminate)
+    lanes = [*ended(SIDE_BY_SIDE), *ended(AFTERWARDS)]
+    for lane in lanes:
+        for line in lane.last_words:
+            lane.write(line)
+    failed = [lane.name for lane in lanes if lane.exit_code != 0]
     sys.stdout.write(f"lanes: {', '.join(failed)} FAILED\n" if failed else "lanes: all passed\n")
     return 1 if failed else 0
 
 
-def failing(lanes: Mapping[str, str]) -> Iterator[str]:
-    """Runs these side by side, and names those with a failure."""
+def ended(lanes: Mapping[str, str]) -> list[Lane]:
+    """These, run side by side."""
     began = time.monotonic()
-    running = {name: Lane(name, selection) for name, selection in lanes.items()}
-    for name, lane in running.items():
-        if lane.exit_code() != 0:
-            yield name
+    running = [Lane(name, selection) for name, selection in lanes.items()]
+    try:
+        for lane in running:
+            lane.wait()
+    finally:
+        for lane in running:
+            lane.end()
     sys.stdout.write(f"lanes: {', '.join(lanes)} took {time.monotonic() - began:.0f} s\n")
+    return running
+
+
+def terminate(number: int, _frame: FrameType | None) -> NoReturn:
+    """As an exception, so that no lane is left behind."""
+    sys.exit(128 + number)
 
 
 class Lane:
-    """One run of pytest, from its start on."""
+    """One run of pytest, from its start on; its lines come as they are written, its name before each.
+
+    Attributes:
+        exit_code: None as long as it runs.
+        last_words: What a person wants to read when all have ended.
+    """
 
     def __init__(self, name: str, selection: str) -> None:
-        self._name = name
+        self.name = name
+        self.last_words: list[str] = []
         self._process = subprocess.Popen(
             [sys.executable, "-u", "-m", "pytest", "-m", selection],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
+            errors="replace",
+            process_group=0,  # Ctrl-C is ours to hand on: told twice, pytest would not clean up
         )
         self._printing = threading.Thread(target=self._print)
         self._printing.start()
 
-    def _print(self) -> None:
-        for line in self._process.stdout or ():
-            sys.stdout.write(f"{self._name:>10} | {line}")
-            sys.stdout.flush()
+    @property
+    def exit_code(self) -> int | None:
+        return self._process.poll()
 
-    def exit_code(self) -> int:
-        """Waits for its end."""
+    def _print(self) -> None:
+        assert self._process.stdout is not None  # noqa: S101 - it is a pipe
+        with self._process.stdout as lines:  # closed also when there is nobody left to print for: then pytest ends
+            for line in lines:
+                self.write(line)
+                if LAST_WORDS.match(line):
+                    self.last_words.append(line)
+
+    def write(self, line: str) -> None:
+        """One of its lines, or one more time."""
+        sys.stdout.write(f"{self.name:>10} | {line}")
+        sys.stdout.flush()
+
+    def wait(self) -> None:
+        """For its end."""
         self._printing.join()
-        return self._process.wait()
+        self._process.wait()
+
+    def end(self) -> None:
+        """Of one that still runs: lets pytest clean up."""
+        if self.exit_code is None:
+            self._process.send_signal(signal.SIGINT)
+            self.wait()
 
 
 if __name__ == "__main__":

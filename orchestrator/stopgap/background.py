@@ -149,7 +149,7 @@ def run(held: int, begun: int, work: Callable[[Listens, Event], None], *, when_i
         begun: A pipe, likewise, on which it says `ready`, or why it cannot be, before it closes it.
         work: Is given what to call once it listens, and what says when to end. Threads that do not survive a fork,
             gRPC's say, begin with it at the earliest.
-        when_idle: Once it listens it only has what of the processors nobody else wants.
+        when_idle: Once it listens it gives way altogether, see there.
     """
     for descriptor in (held, begun):
         os.set_inheritable(descriptor, False)
@@ -194,8 +194,20 @@ def give_way_altogether() -> None:
     """To the scheduler a processor that runs this process alone is free for whoever wakes up (sched(7), SCHED_IDLE).
 
     However nice, a process that wakes up together with a user's request costs that request a tenth of a millisecond
-    (`bench/shadowed.py`). Threads that are there are told one by one; later ones are as those that start them.
+    (`bench/shadowed.py`). A session of its own is a group of its own to the scheduler, whose share its threads'
+    niceness says nothing of: the group is as nice as they are. Against processes in other control groups, a
+    container's say, it is these groups' shares that count.
     """
-    for thread in Path("/proc/self/task").iterdir():
-        with contextlib.suppress(OSError):  # it has ended
-            os.sched_setscheduler(int(thread.name), os.SCHED_IDLE, os.sched_param(0))
+    with contextlib.suppress(OSError):  # a kernel without autogroups
+        Path("/proc/self/autogroup").write_text(str(NICE))
+    while any(gives_way_now(int(task.name)) for task in Path("/proc/self/task").iterdir()):
+        pass  # one that was started meanwhile may be as its starter was
+
+
+def gives_way_now(thread: int) -> bool:
+    """Whether it did not before."""
+    with contextlib.suppress(OSError):  # it has ended
+        if os.sched_getscheduler(thread) != os.SCHED_IDLE:
+            os.sched_setscheduler(thread, os.SCHED_IDLE, os.sched_param(0))
+            return True
+    return False

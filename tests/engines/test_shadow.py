@@ -174,6 +174,8 @@ def test_an_observer_only_has_what_of_the_processors_nobody_else_wants(stage: St
     threads = [int(task.name) for task in Path(f"/proc/{stage.observer()}/task").iterdir()]
     assert len(threads) > 1
     assert {os.sched_getscheduler(thread) for thread in threads} == {os.SCHED_IDLE}
+    group = Path(f"/proc/{stage.observer()}/autogroup")  # where the kernel has them
+    assert not group.exists() or group.read_text().endswith("nice 19\n")
 
 
 @on_bubblewrap

@@ -13,7 +13,8 @@ from pathlib import Path
 __all__ = ["ROOT", "Distributions", "built"]
 
 ROOT = Path(__file__).parents[2]
-NOT_COPIED = (".git", ".venv", "build", "dist", "*.egg-info")
+# Other tests may write into the caches meanwhile.
+NOT_COPIED = (".git", ".venv", "build", "dist", "*.egg-info", ".hypothesis", ".*_cache", "__pycache__")
 BUILD_TIMEOUT_S = 120
 
 

@@ -132,6 +132,7 @@ def test_an_audit_finds_every_promise_held_and_none_that_is_not_made(stopgap: Pr
     stopgap.serve(MODEL, "audited")  # where no test before has dropped a file
     audited = stopgap.run("audit", "audited", "--json")
     assert stopgap.run("stop", "audited").returncode == 0
+    assert audited.stdout, audited.stderr
     lines = json.loads(audited.stdout)["lines"]
     assert {each["name"]: each["seen"] for each in lines if each["status"] in {"BROKEN", "UNKNOWN"}} == {}
     assert audited.returncode == 0, audited.stderr
