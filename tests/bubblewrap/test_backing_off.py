@@ -19,7 +19,7 @@ from tests.backstage import backstage, children_of
 from tests.bubblewrap.test_weakened import Weakened
 from tests.load import until
 
-pytestmark = [pytest.mark.bubblewrap, pytest.mark.slow]
+pytestmark = [pytest.mark.alone, pytest.mark.bubblewrap, pytest.mark.slow]
 
 
 def impatient(container: Container) -> Container:
