@@ -196,6 +196,17 @@ def test_what_is_promoted_is_not_stopped_and_keeps_its_observers(tmp_path: Path)
     assert [kind.names(store) for kind in KINDS] == [("ranker",), ("ranker",)]
 
 
+def test_all_that_there_is_includes_a_name_whose_model_is_retired(tmp_path: Path) -> None:
+    """`stop --all` passed it over, as if it had ended with a shadow: its name stayed taken."""
+    store = Store(tmp_path)
+    record, by, candidate = record_of(RANKER, store), current_person(), Model("other", "6" * 64, 1)
+    promoted = stages.moved(record, Stage.PROMOTED, now=utc_now(), by=by, candidate=candidate)
+    store.put_hand_over(stages.moved(promoted, Stage.RETIRED, now=utc_now(), by=by, candidate=candidate))
+    done = stopgap(tmp_path, "stop", "--all", DOCKER_HOST=f"unix://{tmp_path}/dead.sock")
+    assert (done.returncode, done.stdout) == (0, "stopped ranker\n"), done.stderr
+    assert store.hand_overs() == ()
+
+
 def test_an_error_is_escaped_and_carries_the_log(capsys: pytest.CaptureFixture[str]) -> None:
     print_error(SandboxError("It died\x1b[2J.", "Look there.\nOr here.", ("first\x07", "second")))
     said = capsys.readouterr().err

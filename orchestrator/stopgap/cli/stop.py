@@ -41,7 +41,7 @@ def stop(names: tuple[str, ...], everything: bool) -> None:
                 if not everything:
                     deployment.check_may_be_stopped(name, store)  # before anything that belongs to it ends
                 end_observers(name, engines, store)
-                if everything and name not in (*store.names(), *left):  # a candidate, which has ended with its shadow
+                if everything and name not in (*store.names(), *left, *retired):  # it has ended with its shadow
                     continue
                 deployment.stop(name, engines, store, report.say, promoted_too=everything)
                 click.echo(f"stopped {name}")
