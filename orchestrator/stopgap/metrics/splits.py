@@ -8,18 +8,21 @@ from prometheus_client.core import HistogramMetricFamily, Metric
 
 from stopgap.ledger.book import ARMS
 from stopgap.metrics.families import buckets_of, counter, gauge
-from stopgap.metrics.looking import Seen
+from stopgap.metrics.looking import Seen, SplitSeen
 
 __all__ = ["splits"]
 
 
 def splits(seen: Sequence[Seen]) -> Iterator[Metric]:
-    """What the front has counted of each arm, and what the ledger knows of its callers."""
+    """What the front has counted of each arm, then what the ledger knows of its callers."""
     split = [(each.name, each.split) for each in seen if each.split]
-    counted = [(name, which, arm) for name, each in split for which, arm in each.arms.items()]
-    kept = [(name, each.kept) for name, each in split if each.kept]
-    by_arm = [(name, which, found.known.arm(which)) for name, found in kept for which in ARMS]
     yield gauge("stopgap_split_share", "The candidate's, as it was asked for.", {(n,): each.share for n, each in split})
+    yield from arms(split)
+    yield from ledgers(split)
+
+
+def arms(split: Sequence[tuple[str, SplitSeen]]) -> Iterator[Metric]:
+    counted = [(name, which, arm) for name, each in split for which, arm in each.arms.items()]
     yield counter(
         "stopgap_split_requests",
         "Predictions by arm; `keyless` and `pinned` are of neither.",
@@ -40,6 +43,11 @@ def splits(seen: Sequence[Seen]) -> Iterator[Metric]:
     for name, which, arm in counted:
         times.add_metric([name, which], buckets_of(arm.durations), arm.durations.sum_s)
     yield times
+
+
+def ledgers(split: Sequence[tuple[str, SplitSeen]]) -> Iterator[Metric]:
+    kept = [(name, each.kept) for name, each in split if each.kept]
+    by_arm = [(name, which, found.known.arm(which)) for name, found in kept for which in ARMS]
     yield counter(
         "stopgap_split_callers",
         "Distinct callers, by the arm of the first answer that was heard of.",
