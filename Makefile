@@ -35,13 +35,13 @@ test-hostile: tools setup ## All hostile models and requests, on every wall that
 	HOSTILE=all $(VENV)/bin/python -m pytest tests/hostile $(ARGS)
 
 test-chaos: tools setup ## Five minutes of faults under load, on every engine that is here; make test has 40 seconds
-	CHAOS_SECONDS=300 $(VENV)/bin/python -m pytest -s tests/chaos $(ARGS)
+	CHAOS_SECONDS=300 $(VENV)/bin/python -m pytest --timeout 1200 -s tests/chaos $(ARGS)
 
 test-ab: tools setup ## Whole comparisons of 5000 requests each, against the verdicts of tests/comparison/ab_table.toml
-	AB=all $(VENV)/bin/python -m pytest tests/comparison $(ARGS)
+	AB=all $(VENV)/bin/python -m pytest --timeout 3600 tests/comparison $(ARGS)
 
 test-hand-over: tools setup ## A name swapped 100 times under load, and 50 kills; make test has 10 and 4
-	SWAPS=100 KILLS=50 $(VENV)/bin/python -m pytest tests/engines/test_hand_over.py $(ARGS)
+	SWAPS=100 KILLS=50 $(VENV)/bin/python -m pytest --timeout 3600 tests/engines/test_hand_over.py $(ARGS)
 
 lint: $(INSTALLED) ## Style and types
 	$(VENV)/bin/ruff check .

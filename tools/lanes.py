@@ -7,13 +7,14 @@ the lanes have ended, one after the other.
 
 from __future__ import annotations
 
+import contextlib
 import re
 import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import FrameType
 from typing import Final, NoReturn
 
@@ -25,6 +26,11 @@ SIDE_BY_SIDE: Final = {
     "others": "not (docker or gvisor or bubblewrap or alone)",
 }
 AFTERWARDS: Final = {"alone": "alone"}
+# A lane takes half an hour. One that hangs is interrupted, so that pytest says where; then it is killed.
+LONGEST_S: Final = 3600.0
+CLEANS_UP_S: Final = 120.0
+# What a test has left behind may hold the pipe that is read here: that keeps nobody waiting.
+PRINTS_S: Final = 5.0
 # What a run says last, and of its failures.
 LAST_WORDS: Final = re.compile(r"(FAILED|ERROR|SKIPPED|engines:|pythons:|=+ .* in [\d.]+s)")
 
@@ -44,10 +50,11 @@ def main() -> int:
 def ended(lanes: Mapping[str, str]) -> list[Lane]:
     """These, run side by side."""
     began = time.monotonic()
-    running = [Lane(name, selection) for name, selection in lanes.items()]
+    tests = (sys.executable, "-u", "-m", "pytest", "-m")
+    running = [Lane(name, [*tests, selection]) for name, selection in lanes.items()]
     try:
         for lane in running:
-            lane.wait()
+            lane.wait(began + LONGEST_S - time.monotonic())
     finally:
         for lane in running:
             lane.end()
@@ -56,7 +63,8 @@ def ended(lanes: Mapping[str, str]) -> list[Lane]:
 
 
 def terminate(number: int, _frame: FrameType | None) -> NoReturn:
-    """As an exception, so that no lane is left behind."""
+    """As an exception, so that no lane is left behind; told once more, it goes on cleaning up."""
+    signal.signal(number, signal.SIG_IGN)
     sys.exit(128 + number)
 
 
@@ -68,18 +76,18 @@ class Lane:
         last_words: What a person wants to read when all have ended.
     """
 
-    def __init__(self, name: str, selection: str) -> None:
+    def __init__(self, name: str, command: Sequence[str]) -> None:
         self.name = name
         self.last_words: list[str] = []
         self._process = subprocess.Popen(
-            [sys.executable, "-u", "-m", "pytest", "-m", selection],
+            command,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
             errors="replace",
             process_group=0,  # Ctrl-C is ours to hand on: told twice, pytest would not clean up
         )
-        self._printing = threading.Thread(target=self._print)
+        self._printing = threading.Thread(target=self._print, daemon=True)
         self._printing.start()
 
     @property
@@ -99,16 +107,20 @@ class Lane:
         sys.stdout.write(f"{self.name:>10} | {line}")
         sys.stdout.flush()
 
-    def wait(self) -> None:
-        """For its end."""
-        self._printing.join()
-        self._process.wait()
+    def wait(self, timeout_s: float) -> None:
+        """For its end, or until that long has passed."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(max(timeout_s, 0))
+            self._printing.join(PRINTS_S)
 
     def end(self) -> None:
         """Of one that still runs: lets pytest clean up."""
         if self.exit_code is None:
+            self.write("has not ended, and is interrupted\n")
             self._process.send_signal(signal.SIGINT)
-            self.wait()
+            self.wait(CLEANS_UP_S)
+            self._process.kill()
+            self.wait(PRINTS_S)
 
 
 if __name__ == "__main__":

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from itertools import chain, combinations
 
 import pytest
 from _pytest.mark.expression import Expression
 
-from tools.lanes import AFTERWARDS, LAST_WORDS, SIDE_BY_SIDE
+from tools import lanes
+from tools.lanes import AFTERWARDS, LAST_WORDS, SIDE_BY_SIDE, Lane
 
 MARKS = ("docker", "gvisor", "bubblewrap", "podman", "alone", "slow")
 SUBSETS = list(chain.from_iterable(combinations(MARKS, count) for count in range(len(MARKS) + 1)))
@@ -15,8 +17,8 @@ SUBSETS = list(chain.from_iterable(combinations(MARKS, count) for count in range
 
 @pytest.mark.parametrize("marks", SUBSETS, ids="+".join)
 def test_each_test_is_in_one_lane(marks: tuple[str, ...]) -> None:
-    lanes = (*SIDE_BY_SIDE.values(), *AFTERWARDS.values())
-    assert [Expression.compile(words).evaluate(lambda mark, /, **_: mark in marks) for words in lanes].count(True) == 1
+    every = (*SIDE_BY_SIDE.values(), *AFTERWARDS.values())
+    assert [Expression.compile(words).evaluate(lambda mark, /, **_: mark in marks) for words in every].count(True) == 1
 
 
 @pytest.mark.parametrize(
@@ -31,3 +33,42 @@ def test_each_test_is_in_one_lane(marks: tuple[str, ...]) -> None:
 )
 def test_what_is_repeated_at_the_end(line: str, is_last_word: bool) -> None:
     assert bool(LAST_WORDS.match(line)) is is_last_word
+
+
+def lane(program: str) -> Lane:
+    return Lane("lane", [sys.executable, "-u", "-c", program])
+
+
+def test_one_that_has_ended_is_not_waited_for_though_what_it_left_behind_could_still_write(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(lanes, "PRINTS_S", 0.2)
+    left = "import subprocess; print('== 1 passed in 1s'); print(subprocess.Popen(['sleep', '5']).pid, flush=True)"
+    running = lane(left)
+    running.wait(20)
+    assert running.exit_code == 0
+    assert running.last_words == ["== 1 passed in 1s\n"]
+    assert "lane | == 1 passed in 1s\n" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("hangs", "exit_code"),
+    [
+        ("import time; print('begins'); time.sleep(600)", -2),
+        ("import signal, time; signal.signal(2, signal.SIG_IGN); print('begins'); time.sleep(600)", -9),
+    ],
+    ids=["and can be interrupted", "and cannot"],
+)
+def test_one_that_hangs_is_ended(
+    hangs: str, exit_code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(lanes, "CLEANS_UP_S", 2)
+    running = lane(hangs)
+    said = ""
+    while "begins" not in said:
+        running.wait(0.1)
+        said += capsys.readouterr().out
+    assert running.exit_code is None
+    running.end()
+    assert running.exit_code == exit_code
+    assert "has not ended, and is interrupted" in capsys.readouterr().out
