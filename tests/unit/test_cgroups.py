@@ -349,4 +349,4 @@ def test_a_real_group_is_removed_with_tasks_that_linger(group: Mechanism) -> Non
 @needs_groups
 def test_a_mechanism_that_works_is_found_by_trying_and_leaves_nothing_behind() -> None:
     assert group_works(find_mechanism(find_host()))
-    assert not [found for tree in hierarchies() for found in tree.path.glob("stopgap/trial-*")]
+    assert not [found for tree in hierarchies() for found in tree.path.glob(f"stopgap/trial-{os.getpid()}")]

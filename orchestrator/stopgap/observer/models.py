@@ -38,6 +38,9 @@ class Belonging:
 class Models:
     """Both, open.
 
+    Attributes:
+        down: Why the last question had no pair of answers, where it was that one of them was not there; else empty.
+
     Raises:
         ShadowError: A model changes its state, or is none that can be asked.
         StopgapError: One of them does not answer.
@@ -46,6 +49,7 @@ class Models:
     def __init__(self, shadow: Shadow, plan: Plan, store: Store) -> None:
         self._shadow, self._plan, self._store = shadow, plan, store
         self.translation = MapTranslation(plan.mapping)
+        self.down = ""
         self.legacy = self._opened(shadow.name)
         try:
             self.candidate = self._opened(shadow.candidate)

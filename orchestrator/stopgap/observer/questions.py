@@ -1,4 +1,7 @@
-"""From a request's bytes to a pair of answers: parsed, asked of both in shuffled order, joined."""
+"""From a request's bytes to a pair of answers: parsed, asked of both in shuffled order, joined.
+
+Who was not there is asked first until it is back: the other model works for nobody meanwhile.
+"""
 
 from __future__ import annotations
 
@@ -38,16 +41,19 @@ def pair_of(shown: Shown, models: Models, deadline_s: float) -> Pair:
         Dropped: There is no pair.
     """
     case = case_of(shown)
-    if candidate_first(SEED, shown.number):
-        candidate = asked_of_candidate(case, models, deadline_s)
-        legacy = models.legacy.question(case)(deadline_s)
-    else:
-        legacy = models.legacy.question(case)(deadline_s)
-        candidate = asked_of_candidate(case, models, deadline_s)
-    for answer, reason in ((legacy, LEGACY_DOWN), (candidate, CANDIDATE_DOWN)):
-        if nobody_was_there(answer):
+    ask = {
+        LEGACY_DOWN: lambda: models.legacy.question(case)(deadline_s),
+        CANDIDATE_DOWN: lambda: asked_of_candidate(case, models, deadline_s),
+    }
+    first = models.down or (CANDIDATE_DOWN if candidate_first(SEED, shown.number) else LEGACY_DOWN)
+    answers = {}
+    for reason in sorted(ask, key=lambda reason: reason != first):
+        answers[reason] = ask[reason]()
+        if nobody_was_there(answers[reason]):
+            models.down = reason
             raise Dropped(reason)
-    return Pair(case, legacy, candidate)
+    models.down = ""
+    return Pair(case, answers[LEGACY_DOWN], answers[CANDIDATE_DOWN])
 
 
 def asked_of_candidate(case: Case, models: Models, deadline_s: float) -> Answer:
