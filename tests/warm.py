@@ -26,6 +26,7 @@ __all__ = ["run"]
 
 ROOT = Path(__file__).parents[1]
 FORK_TIMEOUT_S = 60.0
+ENDS_S = 10.0
 # Ours is the end that requests are sent to; none before the first command.
 _LOCK = threading.Lock()
 _forking: list[socket.socket] = []
@@ -89,6 +90,15 @@ def _begun() -> socket.socket:
         stdin=subprocess.DEVNULL,
     )
     its.close()
-    atexit.register(process.wait)
+    atexit.register(_ended, process)
     atexit.register(ours.close)
     return ours
+
+
+def _ended(process: subprocess.Popen[bytes]) -> None:
+    """As it does when nobody can ask any more."""
+    try:
+        process.wait(ENDS_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()

@@ -26,7 +26,7 @@ SIDE_BY_SIDE: Final = {
     "others": "not (docker or gvisor or bubblewrap or alone)",
 }
 AFTERWARDS: Final = {"alone": "alone"}
-# A lane takes half an hour. One that hangs is interrupted, so that pytest says where; then it is killed.
+# A lane takes half an hour. One that hangs is interrupted, so that pytest says where; or aborted, so that Python does.
 LONGEST_S: Final = 3600.0
 CLEANS_UP_S: Final = 120.0
 # What a test has left behind may hold the pipe that is read here: that keeps nobody waiting.
@@ -50,7 +50,7 @@ def main() -> int:
 def ended(lanes: Mapping[str, str]) -> list[Lane]:
     """These, run side by side."""
     began = time.monotonic()
-    tests = (sys.executable, "-u", "-m", "pytest", "-m")
+    tests = (sys.executable, "-u", "-X", "faulthandler", "-m", "pytest", "-m")
     running = [Lane(name, [*tests, selection]) for name, selection in lanes.items()]
     try:
         for lane in running:
@@ -119,6 +119,8 @@ class Lane:
             self.write("has not ended, and is interrupted\n")
             self._process.send_signal(signal.SIGINT)
             self.wait(CLEANS_UP_S)
+            self._process.send_signal(signal.SIGABRT)
+            self.wait(PRINTS_S)
             self._process.kill()
             self.wait(PRINTS_S)
 

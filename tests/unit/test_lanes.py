@@ -55,14 +55,19 @@ def test_one_that_has_ended_is_not_waited_for_though_what_it_left_behind_could_s
     ("hangs", "exit_code"),
     [
         ("import time; print('begins'); time.sleep(600)", -2),
-        ("import signal, time; signal.signal(2, signal.SIG_IGN); print('begins'); time.sleep(600)", -9),
+        ("import signal, time; signal.signal(2, signal.SIG_IGN); print('begins'); time.sleep(600)", -6),
+        (
+            "import signal, time; [signal.signal(n, signal.SIG_IGN) for n in (2, 6)]; print('begins'); time.sleep(600)",
+            -9,
+        ),
     ],
-    ids=["and can be interrupted", "and cannot"],
+    ids=["and can be interrupted", "and says where", "and does not even say where"],
 )
 def test_one_that_hangs_is_ended(
     hangs: str, exit_code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(lanes, "CLEANS_UP_S", 2)
+    monkeypatch.setattr(lanes, "CLEANS_UP_S", 1)
+    monkeypatch.setattr(lanes, "PRINTS_S", 1)
     running = lane(hangs)
     said = ""
     while "begins" not in said:
