@@ -26,14 +26,14 @@ import pytest
 from stopgap.client.channel import ServingChannel
 from stopgap.client.model import RemoteModel
 from stopgap.client.requests import predict_request
-from stopgap.containment.specs import front_container
+from stopgap.containment.specs import front_container, sandbox_container
 from stopgap.errors import PredictionError
 from stopgap_protos.saved_model_pb2 import SavedModel
 from stopgap_protos.serving_pb2 import PredictRequest, PredictResponse
 from stopgap_protos.tensor_pb2 import DataType
 
 from tests import zoo
-from tests.backstage import on_bubblewrap
+from tests.backstage import on_bubblewrap, workers_of
 from tests.comparison.candidates import PERMUTED, changed_model
 from tests.graphs import echo
 from tests.load import image_request, until
@@ -189,6 +189,16 @@ def test_the_same_users_stay_with_the_candidate_while_its_share_grows(
     )
     ratio = json.loads(done(stopgap, "split", "clicks", "--check", str(answers), "--json"))
     assert (ratio["callers"], ratio["candidates"], ratio["mismatch"]) == (len(USERS), len(half), False)
+
+    parent = stopgap.backstage.first_process(sandbox_container("clicks2"))
+    hanging = (parent, *workers_of(parent))
+    for process in hanging:
+        os.kill(process, signal.SIGSTOP)
+    refused = stopgap.run("split", "clicks", "--candidate-share", "60%")
+    assert "clicks2 does not answer" in refused.stderr
+    done(stopgap, "split", "clicks", "--candidate-share", "5%")
+    for process in hanging:
+        os.kill(process, signal.SIGCONT)
 
     done(stopgap, "split", "clicks", "--off")
     assert set(by_user(address, USERS[:50]).values()) == {LEGACY}

@@ -263,6 +263,21 @@ def test_a_candidate_that_nobody_serves_any_more_is_counted_as_down(program: Pro
         program.run("shadow", "mlp", "--stop", "--forget")
 
 
+@on_bubblewrap
+def test_what_waits_when_a_shadow_is_stopped_is_lost_and_what_was_to_be_told_stays(stage: Stage, users: Users) -> None:
+    stage.shadow(stage.relay.address, *TOP_1, "--in-flight", "1")
+    stage.relay.slower_s = 60
+    users.ask(20)
+    done = stage.program.run("shadow", "mlp", "--stop")
+    assert done.returncode == 0, done.stderr
+    told = stage.shown()
+    counts = told["counts"]
+    assert (counts["mirrored"], counts["joined"], counts["waiting"]) == (20, 0, 0)
+    assert counts["dropped"] == {"lost with the observer": 20}
+    assert told["dropped"] == counts["dropped"]
+    assert any("20 of 20 sampled requests were DROPPED" in text for text in told["warnings"])
+
+
 def asked_by_observers(program: Program, name: str) -> int:
     """How often, of that model."""
     admin = Admin(Store(program.state).front_folder(program.port) / "admin")

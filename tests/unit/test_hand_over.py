@@ -173,6 +173,14 @@ def test_a_guard_tells_of_errors_within_a_few_requests_and_of_slowness() -> None
     assert Guard(baseline, Traffic(), Agreeing(dict)).look(counted(300, slow=3)).trouble == ""
 
 
+def test_a_guard_goes_on_where_a_front_has_started_anew_and_counts_from_nothing() -> None:
+    guard = Guard(baseline_of(counted(1000)), counted(5000), Agreeing(dict))
+    guard.look(counted(5300, slow=3))
+    seen = guard.look(counted(200, slow=2))
+    assert (seen.answered, seen.failed, seen.slow, seen.trouble) == (500, 0, 5, "")
+    assert "10 of 510 requests failed, 2.0%" in guard.look(counted(10, failed=10)).trouble
+
+
 def test_without_anything_to_compare_with_a_guard_still_knows_what_failing_is() -> None:
     guard = Guard(baseline_of(Traffic()), Traffic(), Agreeing(dict))
     assert guard.look(counted(20)).trouble == ""

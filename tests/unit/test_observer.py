@@ -240,9 +240,9 @@ def test_counters_are_added_up_over_a_restart_of_the_front() -> None:
 
 def test_a_sample_that_was_changed_between_two_readings_is_no_alarm() -> None:
     counts = advanced({}, Mirrored(5000, 1500, 1500), 1_000_000, unsure=900_000)
-    assert not any("sample" in text for text in warnings(totals_in(counts), 1_000_000))
+    assert not any("sample" in text for text in warnings(totals_in(counts)))
     counts = advanced({}, Mirrored(5000, 100, 100), 1_000_000, unsure=900_000)
-    assert any("sample" in text for text in warnings(totals_in(counts), 1_000_000))
+    assert any("sample" in text for text in warnings(totals_in(counts)))
 
 
 def test_both_accounts_are_held_against_each_other() -> None:
@@ -265,13 +265,13 @@ def test_both_accounts_are_held_against_each_other() -> None:
 def test_what_a_person_has_to_know_is_told(read_now: Mirrored, per_million: int, said: str) -> None:
     counts = advanced({}, read_now, per_million)
     totals = totals_in({**counts, "missing at the last reading": read_now.sent - read_now.delivered})
-    assert any(said in text for text in warnings(totals, per_million))
+    assert any(said in text for text in warnings(totals))
 
 
 def test_where_all_is_well_nothing_is_told() -> None:
     counts = {"seen": 500, "joined": 500}
     counts.update(advanced({}, Mirrored(5000, 500, 500), 100_000))
-    assert warnings(totals_in(counts), 100_000) == []
+    assert warnings(totals_in(counts)) == []
 
 
 # What is wanted.

@@ -99,7 +99,7 @@ class Guard:
 
     Args:
         baseline: Of the legacy model.
-        before: What had been counted of the candidate when the watch began.
+        before: What had been counted of the candidate at the last look; first, when the watch began.
         agreeing: What a shadow has to say.
     """
 
@@ -118,35 +118,41 @@ class Guard:
             self._times = Alarm(self.baseline.within - MORE_SLOW)
 
     def look(self, now: Traffic) -> Watched:
-        """With all that is counted of the candidate by now."""
-        answered, failed = (new - old for new, old in zip(outcomes(now), outcomes(self.before)))
-        slow, timed = self._slow(now)
+        """With all that is counted of the candidate by now; a front that has started anew counts from nothing."""
+        new, new_failed = grown(outcomes(now), outcomes(self.before))
+        new_timed, new_slow = self._slow(now)
+        self.before = now
+        answered, failed = self.seen.answered + new, self.seen.failed + new_failed
+        slow, self._timed = self.seen.slow + new_slow, self._timed + new_timed
         trouble = ""
-        if self._errors.goes_off(answered - self.seen.answered, failed - self.seen.failed):
+        if self._errors.goes_off(new, new_failed):
             trouble = (
                 f"{failed} of {answered} requests failed, {failed / answered:.1%}; of the legacy model's "
                 f"{self.baseline.answered} it was {self.baseline.failed:.1%}"
             )
-        if self._times is not None and self._times.goes_off(timed - self._timed, slow - self.seen.slow) and not trouble:
+        if self._times is not None and self._times.goes_off(new_timed, new_slow) and not trouble:
             trouble = (
-                f"{slow} of {timed} answers took longer than {self.baseline.usual_s:g} s, {slow / timed:.1%}; "
-                f"of the legacy model's it was {1 - self.baseline.within:.1%}"
+                f"{slow} of {self._timed} answers took longer than {self.baseline.usual_s:g} s, "
+                f"{slow / self._timed:.1%}; of the legacy model's it was {1 - self.baseline.within:.1%}"
             )
-        trouble = trouble or self.agreeing.trouble()
-        self._timed = timed
-        self.seen = Watched(trouble, answered, failed, slow, self.agreeing.units)
+        self.seen = Watched(trouble or self.agreeing.trouble(), answered, failed, slow, self.agreeing.units)
         return self.seen
 
     def _slow(self, now: Traffic) -> tuple[int, int]:
-        """How many took longer than is usual, and of how many."""
+        """How many more there are, and how many of them took longer than is usual."""
         if self.baseline.usual_s is None:
             return 0, 0
-        counts = [
-            (each.durations.count, each.durations.up_to_s.get(self.baseline.usual_s, 0)) for each in (now, self.before)
-        ]
-        (count, kept), (count_before, kept_before) = counts
-        timed = count - count_before
-        return timed - (kept - kept_before), timed
+        usual_s = self.baseline.usual_s
+        counts = [(each.durations.count, each.durations.up_to_s.get(usual_s, 0)) for each in (now, self.before)]
+        timed, kept = grown(*counts)
+        return timed, timed - kept
+
+
+def grown(now: tuple[int, int], before: tuple[int, int]) -> tuple[int, int]:
+    """What has been counted since: all there is, where counting has begun anew."""
+    if now[0] < before[0] or now[1] < before[1]:
+        return now
+    return now[0] - before[0], now[1] - before[1]
 
 
 def watch(admin: Admin, name: str, guard: Guard, seconds: float, progress: Progress) -> Watched:

@@ -69,10 +69,12 @@ def split(name: str, asked: Asked, engines: Engines, store: Store) -> Change:
     check_pair(legacy, candidate)
     with locked(store, legacy.name, candidate.name):
         check_stateless(legacy, candidate)
-        if before.stage is not Stage.SPLIT:
-            for deployment in (legacy, candidate):
-                check_up(deployment, store)
+        now = record_of(legacy, store)
+        if now.stage is not Stage.SPLIT:
+            check_up(legacy, store)
             check_words(legacy, candidate, force=asked.force)
+        if asked.share > now.share:  # who is hanging gets no more callers, and can be spared of them
+            check_up(candidate, store)
         return change(legacy, engines, store, lambda record: parted(record, asked, candidate, key))
 
 

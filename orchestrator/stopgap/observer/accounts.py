@@ -74,6 +74,12 @@ class Accounts:
         self.counts[SEEN] = delivered
         self.add({DROPPED + LOST: max(0, delivered - totals.joined - own)})
 
+    def settle(self, tap: Tap) -> None:
+        """At an observer's end: what it took, and will not answer any more, is lost."""
+        self.count(tap)
+        self.look()
+        self.count_lost()
+
     def new_tap(self) -> Tap:
         """As the observer is wanted."""
         wanted = self._wanted
@@ -91,10 +97,6 @@ class Accounts:
             if number:
                 self.counts[name] = self.counts.get(name, 0) + number
                 self.changed = True
-
-    def look_now(self) -> None:
-        """The next look is due at once."""
-        self._next_look = 0.0
 
     def is_look_due(self) -> bool:
         """Every few seconds."""

@@ -68,6 +68,11 @@ class Totals:
         }
 
     @property
+    def share(self) -> float:
+        """The sample that was wanted, on the average."""
+        return self.expected / self.predictions if self.predictions else 0.0
+
+    @property
     def waiting(self) -> int:
         """Seen, and neither joined nor dropped."""
         return self.seen - self.joined - sum(self.dropped.values()) + self.dropped.get(UNDELIVERED, 0)
@@ -118,7 +123,7 @@ def advanced(
     return {**changed, **totals, **grown_by}
 
 
-def warnings(totals: Totals, per_million: int, done: str = COMPARED) -> list[str]:
+def warnings(totals: Totals, done: str = COMPARED) -> list[str]:
     """What a person has to know, the worst first.
 
     Args:
@@ -129,7 +134,7 @@ def warnings(totals: Totals, per_million: int, done: str = COMPARED) -> list[str
         found.append(f"No prediction has come over gRPC yet, so nothing was {done}.")
     elif not totals.sent and totals.expected >= 1:
         found.append(f"NOTHING WAS MIRRORED of {totals.predictions} predictions.")
-    elif off_the_sample(totals, per_million):
+    elif off_the_sample(totals):
         found.append(
             f"The front mirrored {totals.sent} of {totals.predictions} predictions, where about "
             f"{totals.expected:.0f} were to be expected: the sample is not what it should be."
@@ -148,7 +153,6 @@ def warnings(totals: Totals, per_million: int, done: str = COMPARED) -> list[str
     return found
 
 
-def off_the_sample(totals: Totals, per_million: int) -> bool:
-    share = per_million / 1e6
-    deviation = math.sqrt(max(totals.predictions * share * (1 - share), 0.0))
+def off_the_sample(totals: Totals) -> bool:
+    deviation = math.sqrt(max(totals.predictions * totals.share * (1 - totals.share), 0.0))
     return abs(totals.sent - totals.expected) > DEVIATIONS * deviation + totals.uncertain + ON_THEIR_WAY

@@ -110,12 +110,12 @@ class Observation:
         self._models.close()
 
     def finish(self, tap: Tap) -> None:
-        """What was answered meanwhile counts; what was only asked does not, and is told as lost next time."""
+        """What was answered meanwhile counts; what waits or was only asked is lost."""
         with contextlib.suppress(queue.Empty):
             while True:
                 self._take(self._answered.get_nowait())
         self._next = dict.fromkeys(self._next, 0.0)
-        self._accounts.look_now()
+        self._accounts.settle(tap)
         self._write(tap)
 
     def _take(self, pair: Pair) -> None:

@@ -85,7 +85,7 @@ def watched(name: str, store: Store) -> Watched | None:
 
 
 def warnings_of(recording: Recording, records: bool, totals: Totals) -> tuple[str, ...]:
-    return (*troubles(recording, records), *warnings(totals, recording.per_million, RECORDED))
+    return (*troubles(recording, records), *warnings(totals, RECORDED))
 
 
 def recorded(name: str, store: Store) -> Recorded:
@@ -107,7 +107,7 @@ def read(name: str, store: Store) -> Recorded:
     records = recording is not None and RECORDINGS.lives(name, store)
     counts: Mapping[str, int] = experiment.counts if experiment else {}
     totals = totals_now(counts, recording, store)
-    told = () if recording is None else warnings_of(recording, records, totals)
+    told = tuple(warnings(totals, RECORDED)) if recording is None else warnings_of(recording, records, totals)
     folder = Folder(place)
     return Recorded(name, recording, records, place, folder.held(), tuple(folder.removed()), totals, told)
 

@@ -141,8 +141,9 @@ class Writing:
         self._channel.close()
 
     def finish(self, tap: Tap) -> None:
-        """What was written meanwhile counts; what was only asked is told as lost next time."""
-        self._accounts.look_now()
+        """What was written meanwhile counts; what waits or was only asked is lost."""
+        self._count_written()
+        self._accounts.settle(tap)
         self._write(tap)
 
     def _settle(self, shown: Shown, tap: Tap) -> None:
@@ -181,11 +182,7 @@ class Writing:
     def _write(self, tap: Tap) -> None:
         """A disk that is full, or a folder that is gone, ends nothing: it goes on when there is room."""
         accounts = self._accounts
-        with self._turn:
-            written = self._written
-        accounts.add({JOINED: written - self._written_counted})
-        accounts.counts[EVER] = self._had_before + written
-        self._written_counted = written
+        self._count_written()
         accounts.count(tap)
         if accounts.is_look_due():
             accounts.follow_sample()
@@ -197,6 +194,13 @@ class Writing:
             self._results.write(self._experiment.id, Batch(counts=accounts.counts))
         except (OSError, JournalError, ShadowError) as error:
             self._tell(str(error))
+
+    def _count_written(self) -> None:
+        with self._turn:
+            written = self._written
+        self._accounts.add({JOINED: written - self._written_counted})
+        self._accounts.counts[EVER] = self._had_before + written
+        self._written_counted = written
 
     def _why_not(self) -> str:
         """The reason for which all that comes in the next second is dropped; empty where there is none."""

@@ -85,7 +85,7 @@ def read(name: str, store: Store) -> Report:
         )
     observed = shadow is not None and is_observed(name, store)
     totals = totals_now(experiment.counts if experiment else {}, shadow, store)
-    told = [] if shadow is None else warnings(totals, shadow.per_million)
+    told = warnings(totals)
     if shadow is not None and not observed:
         told.insert(
             0,
