@@ -74,29 +74,30 @@ def moments(logs: Floats, weights: Floats) -> tuple[Floats, Floats]:
     return np.where(lost, -np.inf, means), spreads
 
 
-def units_until(height: float, growths: Floats, spreads: Floats) -> float:
+def units_until(height: float, growths: Floats, spreads: Floats, begins: Floats | float = 0.0) -> float:
     """After how many units the logarithm of a capital that is spread evenly over bets has been at `height`, in nine of
     ten cases; infinite where none of them grows.
 
     Args:
         growths: Shape [bets], the mean of each bet's logarithm by unit.
         spreads: Its standard deviation, the same luck moving all of them.
+        begins: Shape [bets], the logarithm that each has before the first unit: of what was lost, less than 0.
     """
-    if not growths.max() > 0:
+    if not np.where(np.isneginf(begins), 0.0, growths).max() > 0:
         return math.inf
     low, high = 0.0, math.log(MOST_UNITS)
     for _ in range(HALVINGS):
         middle = (low + high) / 2
-        if share_within(math.exp(middle), height, growths, spreads) < SHARE:
+        if share_within(math.exp(middle), height, growths, spreads, begins) < SHARE:
             low = middle
         else:
             high = middle
     return math.exp(high) if high < math.log(MOST_UNITS) else math.inf
 
 
-def share_within(units: float, height: float, growths: Floats, spreads: Floats) -> float:
+def share_within(units: float, height: float, growths: Floats, spreads: Floats, begins: Floats | float) -> float:
     """Of the cases in which the height was reached until then."""
-    logs = units * growths
+    logs = begins + units * growths
     best = logs.max()
     weights = np.exp(logs - best)
     total = weights.sum()

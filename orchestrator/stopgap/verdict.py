@@ -199,9 +199,10 @@ class Agreement:
         better = margin + (1 - margin) * DISTANCES
         with np.errstate(divide="ignore"):
             logs = np.stack([np.log(better / margin), np.log1p(-better) - math.log1p(-margin)], axis=1)
+        begins = lost_before(logs[:, 1], self._dropped)
         if share == 1:
-            return units_until(self._threshold, logs[:, 0], np.zeros(len(logs)))
-        return units_until(self._threshold, *moments(logs, np.array([share, 1 - share])))
+            return self._dropped + units_until(self._threshold, logs[:, 0], np.zeros(len(logs)), begins)
+        return self._dropped + units_until(self._threshold, *moments(logs, np.array([share, 1 - share])), begins)
 
 
 class Bounded:
@@ -277,10 +278,13 @@ class Bounded:
             return math.inf
         margin = float(self._scaled(-self._mirrored.margin))
         if self._values.mean > margin:
-            return units_until(self._threshold, *self._values.steps(1 - DISTANCES, DISTANCES / margin))
-        # The bet that it is below: on 1 - value, being above 1 - margin.
-        stakes = DISTANCES / (1 - margin)
-        return units_until(self._threshold, *self._values.steps(1 - DISTANCES + stakes, -stakes))
+            kept, stakes = 1 - DISTANCES, DISTANCES / margin
+        else:  # the bet that it is below: on 1 - value, being above 1 - margin
+            stakes = -DISTANCES / (1 - margin)
+            kept = 1 - DISTANCES - stakes
+        with np.errstate(divide="ignore"):
+            begins = lost_before(np.log(1 - DISTANCES), self._dropped)
+        return self._dropped + units_until(self._threshold, *self._values.steps(kept, stakes), begins)
 
 
 class Bets:
@@ -339,6 +343,11 @@ def log_ratio(agreeing: ArrayLike, disagreeing: ArrayLike, share: float) -> Floa
     with np.errstate(divide="ignore", invalid="ignore"):
         lost = np.where(no > 0, no * (np.log1p(-better) - math.log1p(-share)), 0.0)
     return mixed(yes * np.log(better / share) + lost)
+
+
+def lost_before(logs: Floats, dropped: int) -> Floats:
+    """What so many units that are counted at their worst have made of each bet; nothing, where there are none."""
+    return dropped * logs if dropped else np.zeros_like(logs)
 
 
 def mixed(logs: Floats) -> Floats:

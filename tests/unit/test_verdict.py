@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 from stopgap.errors import VerdictError
-from stopgap.verdict import Verdict, agreement, bounded, paired_loss, whole_file
+from stopgap.verdict import Agreement, Bounded, Verdict, agreement, bounded, paired_loss, whole_file
 
 LOOK_EVERY = 100
 
@@ -49,6 +49,26 @@ def test_in_pieces_or_at_once_the_units_count_the_same() -> None:
         pieces.update(1.0 - agreeing[start : start + 7])
     assert whole.update(1.0 - agreeing).estimate == pytest.approx(pieces.verdict.estimate)
     assert agreement(margin=0.9).update(agreeing).units == 700
+
+
+@pytest.mark.parametrize(
+    ("method", "unit"),
+    [
+        (agreement(margin=0.9), True),
+        (agreement(margin=0.1), False),
+        (bounded(0, 1, margin=0.1), 0.01),
+        (bounded(0, 1, margin=0.9), 0.99),
+    ],
+    ids=["a share that passes", "one that fails", "a mean that passes", "one that fails"],
+)
+def test_how_many_more_it_takes_is_known_also_where_many_were_dropped(method: Agreement | Bounded, unit: float) -> None:
+    verdict = method.update(np.full(64, unit), dropped=236)
+    assert verdict.outcome == "INCONCLUSIVE"
+    announced, took = verdict.more_units, 0
+    while verdict.outcome == "INCONCLUSIVE":
+        verdict, took = method.update(np.full(10, unit)), took + 10
+    assert announced is not None
+    assert announced <= took <= 1.1 * announced + 10
 
 
 def test_what_was_dropped_counts_with_its_worst() -> None:
