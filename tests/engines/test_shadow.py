@@ -28,7 +28,6 @@ from stopgap.client.tensors import to_arrays
 from stopgap.comparison.document import read_document
 from stopgap.front.admin import Admin
 from stopgap.handover.evidence import check_evidence, read_evidence
-from stopgap.stages import Model as NamedModel
 from stopgap.store import Store
 from stopgap_protos.serving_pb2 import PredictResponse
 
@@ -190,9 +189,9 @@ def test_what_was_found_is_evidence_for_a_promotion_and_a_page(stage: Stage, use
     shown = stage.program.run("shadow", "mlp", "--show", "--out", str(out), "--report", str(page))
     assert shown.returncode == 0, shown.stderr
     evidence = read_evidence(out)
-    digest = stage.program.status("mlp")["sunset"]["digest"]
     assert (evidence.outcome, evidence.units, evidence.scope) == ("PASS", 60, "stream")
-    check_evidence(evidence, NamedModel("mlp", digest, 1), NamedModel("twin1", digest, 1))
+    store = Store(stage.program.state)
+    check_evidence(evidence, store.deployment("mlp"), store.deployment("twin1"))
     written = read_document(out)
     assert written.stated["mode"] == "retrained"
     assert written.data.file.startswith("what users asked mlp from ")

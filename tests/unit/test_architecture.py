@@ -64,7 +64,7 @@ FLOORS = {
         "contents",
         "sbom",
     },
-    "what they are told": {"front", "containment", "hand_overs", "records", "store", "takeovers"},
+    "what they are told": {"front", "containment", "hand_overs", "records", "served_as", "store", "takeovers"},
     "what talks to them": {"client", "answering", "journal"},
     "one thing each": {
         "advisories",

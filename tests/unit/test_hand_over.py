@@ -20,19 +20,24 @@ from stopgap.handover.fitness import check_pair, differing
 from stopgap.handover.guard import Guard, baseline_of
 from stopgap.handover.units import check_ratio
 from stopgap.ledger.ratio import SampleRatio
+from stopgap.served_as import deployed_as
 from stopgap.stages import HandOver, Key, Model, Stage
 
 from tests.unit.test_store import RANKER
 
 LEGACY, CANDIDATE = Model("ranker", "a" * 64, 1), Model("ranker2", "b" * 64, 2)
+DEPLOYED = replace(RANKER, op_libraries=(), sunset=replace(RANKER.sunset, digest=LEGACY.digest))
+SUCCESSOR = replace(
+    DEPLOYED, name="ranker2", bundle="tf-2.21.0", sunset=replace(RANKER.sunset, digest=CANDIDATE.digest)
+)
 RESULT: dict[str, Any] = {
     "schema": 1,
     "outcome": "PASS",
     "reason": "",
     "scope": "beyond the file",
     "units": 150,
-    "legacy": {"told": "x", "digest": LEGACY.digest},
-    "candidate": {"told": "y", "digest": CANDIDATE.digest},
+    "legacy": {"told": "x", "digest": LEGACY.digest, "served": deployed_as(DEPLOYED)},
+    "candidate": {"told": "y", "digest": CANDIDATE.digest, "served": deployed_as(SUCCESSOR)},
 }
 
 
@@ -45,7 +50,30 @@ def shown(tmp_path: Path, **changes: Any) -> Path:
 def test_a_pass_of_these_two_models_is_evidence(tmp_path: Path) -> None:
     evidence = read_evidence(shown(tmp_path))
     assert (evidence.outcome, evidence.units, evidence.scope) == ("PASS", 150, "beyond the file")
-    check_evidence(evidence, LEGACY, CANDIDATE)
+    check_evidence(evidence, DEPLOYED, SUCCESSOR)
+
+
+@pytest.mark.parametrize(
+    "otherwise",
+    [
+        {"bundle": "tf-1.15.5"},
+        {"tags": ("serve", "gpu")},
+        {"op_libraries": (Path(__file__),)},
+        {"op_libraries": (Path("/that/is/gone.so"),)},
+        {"signatures": {"other": {"inputs": {"x": "x:0"}, "outputs": {"y": "y:0"}}}},
+    ],
+    ids=["another TensorFlow", "other tags", "another library", "one that is gone", "other signatures"],
+)
+def test_the_same_model_served_otherwise_is_another_candidate(tmp_path: Path, otherwise: dict[str, Any]) -> None:
+    evidence = read_evidence(shown(tmp_path))
+    with pytest.raises(DeploymentError, match=r"the same candidate model, but served otherwise \(y\)"):
+        check_evidence(evidence, DEPLOYED, replace(SUCCESSOR, **otherwise))
+
+
+def test_evidence_that_does_not_say_with_what_a_model_was_served_is_none(tmp_path: Path) -> None:
+    evidence = read_evidence(shown(tmp_path, candidate={"told": "y", "digest": CANDIDATE.digest}))
+    with pytest.raises(DeploymentError, match="served otherwise"):
+        check_evidence(evidence, DEPLOYED, SUCCESSOR)
 
 
 @pytest.mark.parametrize(
@@ -62,7 +90,7 @@ def test_a_pass_of_these_two_models_is_evidence(tmp_path: Path) -> None:
 )
 def test_what_is_no_pass_of_these_two_is_refused(tmp_path: Path, changes: dict[str, Any], problem: str) -> None:
     with pytest.raises(DeploymentError, match=problem) as refusal:
-        check_evidence(read_evidence(shown(tmp_path, **changes)), LEGACY, CANDIDATE)
+        check_evidence(read_evidence(shown(tmp_path, **changes)), DEPLOYED, SUCCESSOR)
     assert "stopgap compare ranker ranker2" in refusal.value.remedy
 
 

@@ -74,7 +74,7 @@ def test_what_is_written_is_what_was_known(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"{}", b"[" * 100_000, b'{"format": 1, "asked": 3}', b'{"format": 2}', b"\xff"]
+    "content", [b"", b"{}", b"[" * 100_000, b'{"format": 1, "asked": 3}', b'{"format": 3}', b"\xff"]
 )
 def test_what_is_no_such_file_is_forgotten(tmp_path: Path, content: bytes) -> None:
     file = tmp_path / "sides"

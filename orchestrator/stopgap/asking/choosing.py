@@ -26,6 +26,7 @@ from stopgap.model_contents import contents_of, model_digest, read_files
 from stopgap.models import find_model
 from stopgap.printable import printable
 from stopgap.progress import Progress, silent
+from stopgap.served_as import deployed_as, served_as
 from stopgap.store import Deployment, Store
 
 __all__ = ["CANDIDATE", "LEGACY", "identities", "is_recording", "open_side"]
@@ -145,7 +146,9 @@ def live(
 def folder_identity(source: Source, path: Path, digest: str, why: str) -> Identity:
     libraries = [sha256_of(Path(library)) for library in source.op_libraries]
     state = state_of(digest, source.bundle, libraries, source.signatures, source.tags)
-    return Identity(f"the model in {printable(str(path))}, served with {source.bundle}{printable(why)}", digest, state)
+    served = served_as(digest, source.bundle, source.op_libraries, source.signatures, source.tags)
+    told = f"the model in {printable(str(path))}, served with {source.bundle}{printable(why)}"
+    return Identity(told, digest, state, served)
 
 
 def running_identity(found: Deployment) -> Identity:
@@ -155,7 +158,7 @@ def running_identity(found: Deployment) -> Identity:
         found.sunset.digest, found.bundle, libraries, found.signatures, found.tags, found.created.isoformat()
     )
     told = f"the deployment {found.name}, which serves {printable(str(found.model))} with {found.bundle}"
-    return Identity(told, found.sunset.digest, state)
+    return Identity(told, found.sunset.digest, state, deployed_as(found))
 
 
 def remote_identity(target: Remote) -> Identity:

@@ -26,7 +26,7 @@ from stopgap.store import Store
 
 __all__ = ["Known", "Remembered", "RememberedSide", "read_remembered", "remembered_side", "write_remembered"]
 
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -157,13 +157,14 @@ def written_side(known: Known) -> dict[str, Any]:
         "told": identity.told,
         "digest": identity.digest,
         "state": identity.state,
+        "served": identity.served,
         "signatures": {name: written_signature(signature) for name, signature in known.signatures.items()},
     }
 
 
 def read_side(told: Mapping[str, Any]) -> Known:
     signatures = {name: read_signature(name, each) for name, each in told["signatures"].items()}
-    return Known(Identity(str(told["told"]), told["digest"], str(told["state"])), signatures)
+    return Known(Identity(str(told["told"]), told["digest"], str(told["state"]), told["served"]), signatures)
 
 
 def written_signature(signature: Signature) -> dict[str, Any]:

@@ -23,11 +23,13 @@ class Identity:
         told: What it is, in a sentence.
         digest: SHA-256 of the model's files, or of the recording; None where nobody can know: it is unpinned.
         state: Differs whenever something is known to be different that may decide an answer.
+        served: See `served_as`; None where nobody can know.
     """
 
     told: str
     digest: Optional[str]  # noqa: UP045 - dataclasses are looked into at run time, by Python 3.9 too
     state: str
+    served: Optional[str] = None  # noqa: UP045
 
     @property
     def pin(self) -> str:

@@ -31,7 +31,7 @@ from stopgap.cli.output import Reporter, print_json, print_table, reporter
 from stopgap.cli.self_test_table import self_test_object, show_self_test
 from stopgap.client.signatures import DEFAULT_SIGNATURE
 from stopgap.comparison.closeness import Floor
-from stopgap.comparison.document import DataFile, Document, KeptCase, Party
+from stopgap.comparison.document import UNPINNED, DataFile, Document, KeptCase, Party
 from stopgap.comparison.hints import hints
 from stopgap.comparison.judge import Judge
 from stopgap.comparison.plan import CONVERSION, RETRAINED, Condition, Plan, read_plan
@@ -314,7 +314,7 @@ def data_of(met: Meeting) -> DataFile:
 
 
 def party_of(identity: Identity) -> Party:
-    return Party(identity.told, identity.pin)
+    return Party(identity.told, identity.pin, identity.served or UNPINNED)
 
 
 def show(met: Meeting, result: Result) -> None:

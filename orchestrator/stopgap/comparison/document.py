@@ -27,10 +27,12 @@ class Party:
     Attributes:
         told: What it is, in a sentence.
         digest: SHA-256 of its files, or `unpinned`: nobody can know that it was this one.
+        served: SHA-256 of that and all that it was served with, or `unpinned` likewise.
     """
 
     told: str
     digest: str = UNPINNED
+    served: str = UNPINNED
 
     @property
     def pinned(self) -> bool:

@@ -15,7 +15,7 @@ from typing import Any
 
 from stopgap import stages, sunset
 from stopgap.errors import DeploymentError
-from stopgap.handover.evidence import Evidence
+from stopgap.handover.evidence import Evidence, in_words
 from stopgap.printable import printable
 from stopgap.quiet import LegacyTraffic
 from stopgap.records import Record
@@ -166,7 +166,7 @@ def as_markdown(retirement: Retirement, store: Store) -> str:
 def evidence_told(fields: dict[str, Any]) -> str:
     if fields["outcome"] is None:
         return f"kept in `{cell(fields['file'])}`, which cannot be read"
-    told = f"{fields['outcome']}, of {fields['scope']}, {fields['units']} units"
+    told = in_words(fields["outcome"], fields["scope"], fields["units"])
     return f"{cell(told)}, kept in `{cell(fields['file'])}`"
 
 

@@ -14,7 +14,7 @@ from stopgap.handover.agreeing import Agreeing
 from stopgap.handover.archive import keep_evidence
 from stopgap.handover.capacity import asked_at, measured_peak, requests_at_hand
 from stopgap.handover.change import Change, change, locked, named, record_of, sent_back
-from stopgap.handover.evidence import Evidence, check_evidence
+from stopgap.handover.evidence import Evidence, check_evidence, in_words
 from stopgap.handover.fitness import admin_of, check_pair, check_up
 from stopgap.handover.guard import Guard, Watched, baseline_of, watch
 from stopgap.handover.splitting import check_words, missing
@@ -88,7 +88,8 @@ def promote(
     with locked(store, legacy.name, candidate.name):
         prepared(before, wanted, candidate)  # what is refused is refused before anything is measured
         if wanted.evidence:
-            check_evidence(wanted.evidence, named(legacy), named(candidate))
+            check_evidence(wanted.evidence, legacy, candidate)
+            say(f"the evidence: {in_words(wanted.evidence.outcome, wanted.evidence.scope, wanted.evidence.units)}")
         check_up(candidate, store)
         check_words(legacy, candidate, force=wanted.evidence is None)
         capacity = measured(legacy, candidate, wanted, store, progress)

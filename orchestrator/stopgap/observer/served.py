@@ -9,6 +9,7 @@ from stopgap.asking.sides import Identity
 from stopgap.client.channel import ServingChannel
 from stopgap.front.mirroring import OBSERVER_HEADER
 from stopgap.printable import printable
+from stopgap.served_as import deployed_as
 from stopgap.store import Deployment
 
 __all__ = ["OPEN_TIMEOUT_S", "channel_to", "identity_of"]
@@ -27,4 +28,4 @@ def identity_of(deployment: Deployment) -> Identity:
     parts = [deployment.sunset.digest, deployment.bundle, libraries, deployment.signatures, deployment.tags]
     state = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
     told = f"the deployment {deployment.name}, which serves {printable(str(deployment.model))} with {deployment.bundle}"
-    return Identity(told, deployment.sunset.digest, state)
+    return Identity(told, deployment.sunset.digest, state, deployed_as(deployment))
