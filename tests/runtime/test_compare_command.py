@@ -117,6 +117,17 @@ def test_without_a_margin_nothing_passes(legacy: str, candidate: str, data: Path
     assert (result.exit_code, told(result)["outcome"]) == (4, "INCONCLUSIVE")
 
 
+def test_an_output_that_the_legacy_model_does_not_have_is_told_before_anything_is_asked(
+    legacy: str, candidate: str, data: Path
+) -> None:
+    wanted = ("--data", data, "--extra", "country", "--mode", "retrained", "--output", "logitz", "--margin", "0.9")
+    result = compare(legacy, candidate, *wanted)
+    assert isinstance(result.exception, ComparisonError)
+    assert "The legacy model has no output logitz." in result.exception.problem
+    assert "logits" in result.exception.remedy
+    assert "asking" not in result.stderr
+
+
 def test_a_recorded_candidate_that_decides_otherwise_fails(legacy: str, data: Path, recorded: Path) -> None:
     with np.load(recorded) as arrays:
         outputs = dict(arrays)

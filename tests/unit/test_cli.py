@@ -317,6 +317,16 @@ def test_status_says_that_a_model_backs_off_and_for_how_long(capsys: pytest.Capt
     assert "stopgap incidents ranker" in capsys.readouterr().err
 
 
+def test_status_says_of_a_damaged_hand_over_in_one_line_what_to_do(tmp_path: Path) -> None:
+    file = tmp_path / "handovers" / "ranker.json"
+    file.parent.mkdir()
+    file.write_text("{")
+    done = stopgap(tmp_path, "status")
+    (line,) = (line for line in done.stderr.splitlines() if str(file) in line)
+    assert "Mend it" in line
+    assert "\\n" not in line
+
+
 def test_status_names_what_is_damaged_and_goes_on(tmp_path: Path) -> None:
     file = tmp_path / "deployments" / "ranker.json"
     file.parent.mkdir()

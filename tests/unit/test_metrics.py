@@ -185,6 +185,12 @@ def test_a_damaged_state_file_is_counted(tmp_path: Path) -> None:
     assert samples(exposition(Store(tmp_path)))["stopgap_state_files_damaged", frozenset()] == 1
 
 
+def test_so_is_a_damaged_record_of_a_hand_over(tmp_path: Path) -> None:
+    (tmp_path / "handovers").mkdir()
+    (tmp_path / "handovers" / "ranker.json").write_text("{")
+    assert samples(exposition(Store(tmp_path)))["stopgap_state_files_damaged", frozenset()] == 1
+
+
 def test_a_damaged_record_of_a_sunset_is_counted_beside_the_deployment_that_it_is_of(tmp_path: Path) -> None:
     store = Store(tmp_path)
     store.put(RANKER)

@@ -21,10 +21,11 @@ from stopgap.asking.data.reading import Data, Reading
 from stopgap.asking.noise import noise_pairs
 from stopgap.asking.noise_file import kept_noise
 from stopgap.asking.remembered import Known, Remembered, read_remembered, remembered_side, write_remembered
-from stopgap.asking.sides import Identity, Side
+from stopgap.asking.sides import Identity, Side, check_outputs
 from stopgap.client.signatures import choose
 from stopgap.comparison.closeness import Floor
 from stopgap.comparison.pairs import Pair
+from stopgap.comparison.plan import Plan
 from stopgap.errors import DataError
 from stopgap.progress import Progress, silent
 from stopgap.store import Store
@@ -101,6 +102,13 @@ class Meeting:
         is_all = self.wanted.manner.most is None or count < self.wanted.manner.most
         sides = [Known(side.identity(), side.signatures()) for side in self._sides]
         write_remembered(self._sides_file, Remembered(sides[0], sides[1], count, is_all))
+
+    def check(self, plan: Plan) -> None:
+        """
+        Raises:
+            ComparisonError: The plan judges what the legacy model does not answer.
+        """
+        check_outputs(plan, self._sides[0])
 
     def given(self, numbers: Collection[int]) -> Iterator[Pair]:
         """The pairs of these cases once more, as they were given; nobody is asked."""

@@ -8,8 +8,11 @@ from typing import Optional, Protocol
 
 from stopgap.client.signatures import Signature
 from stopgap.comparison.pairs import Answer, Case
+from stopgap.comparison.plan import Plan
+from stopgap.errors import ComparisonError
+from stopgap.printable import printable
 
-__all__ = ["Identity", "Question", "Side"]
+__all__ = ["Identity", "Question", "Side", "check_outputs"]
 
 # Asks; takes the seconds until the deadline. Any thread may call it.
 Question = Callable[[float], Answer]
@@ -69,3 +72,17 @@ class Side(Protocol):
 
     def close(self) -> None:
         """Ends what was begun for it."""
+
+
+def check_outputs(plan: Plan, legacy: Side) -> None:
+    """
+    Raises:
+        ComparisonError: The plan judges an output that the legacy model is known not to have.
+    """
+    known = {name for signature in legacy.signatures().values() for name in signature.outputs}
+    missing = sorted({each.output for each in plan.conditions if each.output} - known)
+    if known and missing:
+        raise ComparisonError(
+            f"The legacy model has no output {', '.join(map(printable, missing))}.",
+            f"It has: {', '.join(map(printable, sorted(known)))}.",
+        )

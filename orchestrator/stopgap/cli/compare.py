@@ -158,6 +158,7 @@ def judge(options: dict[str, Any]) -> str:
     plan = plan_of(options)
     redaction = checked(options, plan)
     with meeting(wanted_in(options, plan), MapTranslation(plan.mapping)) as met, reporter() as report:
+        met.check(plan)
         tell(met, report)
         plan = replace(plan, candidates=max(plan.candidates, met.candidates))
         noise = noise_of(met, plan, options["noise_rows"], report)
@@ -190,6 +191,7 @@ def try_margins(options: dict[str, Any]) -> None:
     """Over the same answers as the comparison, which then are kept for it."""
     plan = plan_of(options)
     with meeting(wanted_in(options, plan), MapTranslation(plan.mapping)) as met, reporter() as report:
+        met.check(plan)
         tell(met, report)
         plan = replace(plan, candidates=max(plan.candidates, met.candidates))
         noise = noise_of(met, plan, options["noise_rows"], report)

@@ -124,7 +124,10 @@ def find(store: Store, engines: Engines, name: str | None) -> list[Seen]:
 def damaged(store: Store) -> list[Seen]:
     return [
         *(Remains(each.name, Condition.DAMAGED, f"{each.problem} {each.remedy}") for each in store.damaged()),
-        *(Remains(name, Condition.DAMAGED, str(error)) for name, error in store.hand_overs_damaged()),
+        *(
+            Remains(name, Condition.DAMAGED, f"{error.problem} {error.remedy}")
+            for name, error in store.hand_overs_damaged()
+        ),
     ]
 
 

@@ -62,6 +62,7 @@ def retire(
             f"{name} is in the stage {record.stage.value}: nobody has taken its place.",
             f"Let its successor do so first: stopgap promote {name}. To stop it for good: stopgap stop {name}",
         )
+    why = forced or f"{after_days:g} days without a request were to have passed"
     with locked(store, legacy.name, candidate.name):
         check_up(candidate, store)
         noted = noted_now(record, store, forced=bool(forced))
@@ -69,7 +70,7 @@ def retire(
             check_quiet(name, noted, after_days, utc_now())
         if record.stage is Stage.PROMOTED:
             progress("taking the routes away", None)
-            record = change(legacy, engines, store, lambda found: retired(found, forced)).after
+            record = change(legacy, engines, store, lambda found: retired(found, why)).after
         made_of = what_it_was(name, store)
         found = write_retirement(Retirement(record, legacy, candidate, made_of, noted, utc_now()), store)
         wait_for_those_under_way(legacy, store, progress)

@@ -104,8 +104,9 @@ class Deployments(Collector):
         for families in FAMILIES:
             yield from families(seen)
         yield from observers(self._store)
-        damaged = len(self._store.damaged()) + len(self._store.damaged_sunsets())
-        yield gauge("stopgap_state_files_damaged", "State files that cannot be read.", {(): damaged})
+        store = self._store
+        damaged = (store.damaged(), store.damaged_sunsets(), store.hand_overs_damaged())
+        yield gauge("stopgap_state_files_damaged", "State files that cannot be read.", {(): sum(map(len, damaged))})
 
     def describe(self) -> Iterable[Metric]:
         """Nothing: so that no engine is asked before somebody asks us."""

@@ -10,7 +10,7 @@ from typing import Any
 from stopgap.api.targets import Remote, Running, target_of
 from stopgap.asking.choosing import remote_identity
 from stopgap.asking.live import LiveSide
-from stopgap.asking.sides import Identity
+from stopgap.asking.sides import Identity, check_outputs
 from stopgap.asking.translation import MapTranslation
 from stopgap.client.channel import ServingChannel
 from stopgap.comparison.document import UNPINNED, Party
@@ -60,6 +60,7 @@ class Models:
             raise
         try:
             self._check_stateless()
+            check_outputs(plan, self.legacy)
         except BaseException:
             self.close()
             raise

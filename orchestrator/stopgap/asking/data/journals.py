@@ -29,7 +29,9 @@ def journal_data(folder: Path, reading: Reading, format_: str) -> Data:
             digest.update(line.written())
             count += 1
         redacted = journal.redacted()
-    except (JournalError, OSError) as error:
+    except JournalError as error:
+        raise DataError(f"{folder} cannot be read: {error.problem}", error.remedy) from error
+    except OSError as error:
         raise DataError(f"{folder} cannot be read: {error}.") from error
     if not count:
         raise DataError(f"{folder} holds no recorded request.", "Name a recording's folder, or a file of data.")
@@ -44,7 +46,9 @@ def cases_in(folder: Path, reading: Reading, count: int, digest: str) -> Iterato
         for number, entry in enumerate(islice(Journal(folder).entries(), count)):
             seen.update(entry.line.written())
             yield entry_case(number, entry.log, reading, f"{folder}, record {number}")
-    except (JournalError, OSError) as error:
+    except JournalError as error:
+        raise DataError(f"{folder} cannot be read: {error.problem}", error.remedy) from error
+    except OSError as error:
         raise DataError(f"{folder} cannot be read: {error}.") from error
     if seen.hexdigest() != digest:
         raise DataError(
