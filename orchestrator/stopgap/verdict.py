@@ -415,7 +415,7 @@ def exact_lower(agreeing: int, units: int, alpha: float) -> float:
 
 def check_margin(margin: float | None, low: float, high: float) -> None:
     if margin is not None:
-        check(low < margin < high, f"A margin of {margin} is not between {low} and {high}.")
+        check(low < margin < high, f"A margin of {margin} is not between {low} and {high}, both excluded.")
 
 
 def check_alpha(alpha: float) -> None:

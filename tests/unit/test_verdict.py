@@ -126,7 +126,7 @@ def test_each_candidate_on_the_same_file_takes_its_share_of_alpha() -> None:
 @pytest.mark.parametrize(
     ("ask", "told"),
     [
-        (lambda: agreement(margin=1.0), "A margin of 1.0 is not between 0.0 and 1.0."),
+        (lambda: agreement(margin=1.0), "A margin of 1.0 is not between 0.0 and 1.0, both excluded."),
         (lambda: agreement(margin=math.nan), "A margin of nan"),
         (lambda: agreement(margin=0.98, alpha=0), "alpha=0"),
         (lambda: bounded(1, 0, margin=0.5), r"\[1, 0\] is no range"),

@@ -8,6 +8,7 @@ from typing import Any
 import click
 from rich.text import Text
 
+from stopgap import stages
 from stopgap.cli.arguments import caller_key, reason, share
 from stopgap.cli.ledger_table import ledger_object, print_ledger
 from stopgap.cli.output import print_json, print_table, reporter
@@ -186,7 +187,7 @@ def print_split(record: HandOver, arms: Arms | None) -> None:
             f"{record.candidate.name}"
         )
     else:
-        click.echo(f"{record.name}: all of its callers are answered by the stage {record.stage.value}")
+        click.echo(f"{record.name}: its callers are not split; it is {stages.told(record)}")
     if arms is None:
         return
     rows: list[tuple[str | Text, ...]] = [

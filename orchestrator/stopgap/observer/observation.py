@@ -55,7 +55,8 @@ class Observation:
     def __init__(self, shadow: Shadow, plan: Plan, store: Store, models: Models, results: Results) -> None:
         self._shadow, self._plan, self._store, self._models, self._results = shadow, plan, store, models, results
         self._accounts = Accounts(SHADOWS, shadow, store)
-        self._answered: queue.Queue[Pair] = queue.Queue(MOST_ANSWERED)
+        # With the number of the experiment in which both were asked.
+        self._answered: queue.Queue[tuple[int, Pair]] = queue.Queue(MOST_ANSWERED)
         self._experiment: Experiment
         self._judge: Judge
         self._rows: list[Row] = []
@@ -84,6 +85,7 @@ class Observation:
     def ask(self, tap: Tap) -> None:
         """One thread's work: what is shown becomes a pair, or is dropped."""
         while (shown := tap.take()) is not None:
+            asked_in = self._experiment.id
             try:
                 pair = nameless(pair_of(shown, self._models, self._shadow.deadline_s), self._plan)
             except Dropped as reason:
@@ -95,14 +97,14 @@ class Observation:
                 continue
             if tap.closed:  # then it may be our own end that kept a model from answering
                 return
-            self._answered.put(pair)
+            self._answered.put((asked_in, pair))
 
     def go_on(self, tap: Tap) -> None:
         """A second of it: judges what comes, then writes."""
         until = time.monotonic() + COMMIT_EVERY_S
         while (left_s := until - time.monotonic()) > 0:
             with contextlib.suppress(queue.Empty):
-                self._take(self._answered.get(timeout=left_s))
+                self._take(*self._answered.get(timeout=left_s))
         self._write(tap)
 
     def stop_asking(self) -> None:
@@ -113,12 +115,14 @@ class Observation:
         """What was answered meanwhile counts; what waits or was only asked is lost."""
         with contextlib.suppress(queue.Empty):
             while True:
-                self._take(self._answered.get_nowait())
+                self._take(*self._answered.get_nowait())
         self._next = dict.fromkeys(self._next, 0.0)
         self._accounts.settle(tap)
         self._write(tap)
 
-    def _take(self, pair: Pair) -> None:
+    def _take(self, asked_in: int, pair: Pair) -> None:
+        if asked_in != self._experiment.id:  # of a model that has been replaced since, and no part of what is counted
+            return
         self._judge.add(pair)
         self._rows.append(row_of(pair, time.time()))
         self._accounts.add({JOINED: 1})
