@@ -350,3 +350,22 @@ def test_a_real_group_is_removed_with_tasks_that_linger(group: Mechanism) -> Non
 def test_a_mechanism_that_works_is_found_by_trying_and_leaves_nothing_behind() -> None:
     assert group_works(find_mechanism(find_host()))
     assert not [found for tree in hierarchies() for found in tree.path.glob(f"stopgap/trial-{os.getpid()}")]
+
+
+@needs_groups
+def test_what_somebody_left_who_was_killed_while_trying_is_taken_away() -> None:
+    with subprocess.Popen([sys.executable, "-c", ""]) as dead:
+        dead.wait()
+    parent = next(tree.path for tree in hierarchies() if not tree.controllers or "pids" in tree.controllers) / "stopgap"
+    old, living, young = (parent / f"trial-{pid}" for pid in (dead.pid, os.getppid(), 2**22 + 1))
+    for group in (old, living, young):
+        group.mkdir(parents=True)
+    for group in (old, living):
+        os.utime(group, (0, 0))
+    try:
+        find_mechanism(find_host())
+        assert [group for group in (old, living, young) if group.exists()] == [living, young]
+    finally:
+        for group in (old, living, young):
+            if group.exists():
+                group.rmdir()

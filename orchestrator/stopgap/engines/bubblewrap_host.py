@@ -8,13 +8,14 @@ import re
 import resource
 import shutil
 import subprocess
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from stopgap.containment.bubblewrap import Host, Tools, sandbox_profile, trial
 from stopgap.engines import libseccomp
-from stopgap.engines.cgroups import CGROUP_V1, CGROUP_V2, MIB, RLIMITS, Limits, hierarchies, version_2
+from stopgap.engines.cgroups import CGROUP_V1, CGROUP_V2, MIB, PARENT, RLIMITS, Limits, hierarchies, version_2
 from stopgap.engines.mechanisms import mechanism
 from stopgap.engines.systemd_scope import SCOPE, scope_words
 from stopgap.errors import EngineError
@@ -22,6 +23,8 @@ from stopgap.errors import EngineError
 __all__ = ["USER_SESSION", "check", "find_host", "find_mechanism", "tried"]
 
 TIMEOUT_S = 10.0
+TRIAL = "trial-"  # before the pid of who tries
+TRIAL_TAKES_S = 60.0  # at most
 TRIAL_LIMITS = Limits(memory_mib=64, tasks=32, cpus=0.5)
 SEARCHED = os.pathsep.join(("/usr/bin", "/bin", "/usr/sbin", "/sbin"))  # also where PATH is short, as under cron
 
@@ -179,7 +182,8 @@ def find_mechanism(host: Host, environment: Mapping[str, str] = os.environ) -> s
 
 
 def group_works(name: str) -> bool:
-    attempt = mechanism(name, f"trial-{os.getpid()}")
+    clear_trials()
+    attempt = mechanism(name, f"{TRIAL}{os.getpid()}")
     try:
         attempt.prepare(TRIAL_LIMITS)
     except OSError:
@@ -187,6 +191,18 @@ def group_works(name: str) -> bool:
     finally:
         attempt.remove()
     return True
+
+
+def clear_trials() -> None:
+    """Takes away what those have left who were killed while they tried."""
+    for tree in hierarchies():
+        for group in tree.path.glob(f"{PARENT}/{TRIAL}*"):
+            with contextlib.suppress(OSError):
+                is_old = (
+                    time.time() - group.stat().st_mtime > TRIAL_TAKES_S
+                )  # younger, it may be another pid namespace's
+                if is_old and not Path("/proc", group.name[len(TRIAL) :]).exists():
+                    group.rmdir()
 
 
 def scope_works(host: Host, environment: Mapping[str, str]) -> bool:

@@ -17,6 +17,7 @@ from typing import NamedTuple
 __all__ = [
     "CGROUP_V1",
     "CGROUP_V2",
+    "PARENT",
     "RLIMITS",
     "CgroupV1",
     "CgroupV2",
