@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -23,6 +24,9 @@ from tests.accounting import Accounting
 
 # TensorFlow reads it when it is loaded: only what goes wrong is to be printed.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+# What a shell starts in the background ignores Ctrl-C, and so would all that is started here: tests are about it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
