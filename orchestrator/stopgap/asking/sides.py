@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from typing import Optional, Protocol
 
 from stopgap.client.signatures import Signature
+from stopgap.comparison.document import UNPINNED, Party
 from stopgap.comparison.pairs import Answer, Case
 from stopgap.comparison.plan import Plan
 from stopgap.errors import ComparisonError
 from stopgap.printable import printable
 
-__all__ = ["Identity", "Question", "Side", "check_outputs"]
+__all__ = ["Identity", "Question", "Side", "check_outputs", "party_of"]
 
 # Asks; takes the seconds until the deadline. Any thread may call it.
 Question = Callable[[float], Answer]
@@ -72,6 +73,11 @@ class Side(Protocol):
 
     def close(self) -> None:
         """Ends what was begun for it."""
+
+
+def party_of(identity: Identity) -> Party:
+    """As a comparison's document has it."""
+    return Party(identity.told, identity.pin, identity.served or UNPINNED)
 
 
 def check_outputs(plan: Plan, legacy: Side) -> None:

@@ -24,14 +24,14 @@ from stopgap.asking.data.tf_examples import PARSED, SERIALISED
 from stopgap.asking.finding import SAMPLE, proposed
 from stopgap.asking.keeping import kept_cases, redaction_of
 from stopgap.asking.meeting import Meeting, Wanted, meeting, opened_sides
-from stopgap.asking.sides import Identity
+from stopgap.asking.sides import party_of
 from stopgap.asking.translation import MapTranslation
 from stopgap.cli.arguments import timeout
 from stopgap.cli.output import Reporter, print_json, print_table, reporter
 from stopgap.cli.self_test_table import self_test_object, show_self_test
 from stopgap.client.signatures import DEFAULT_SIGNATURE
 from stopgap.comparison.closeness import Floor
-from stopgap.comparison.document import UNPINNED, DataFile, Document, KeptCase, Party
+from stopgap.comparison.document import DataFile, Document, KeptCase
 from stopgap.comparison.hints import hints
 from stopgap.comparison.judge import Judge
 from stopgap.comparison.plan import CONVERSION, RETRAINED, Condition, Plan, read_plan
@@ -313,10 +313,6 @@ def bound_to(met: Meeting) -> dict[str, Any]:
 
 def data_of(met: Meeting) -> DataFile:
     return DataFile(str(met.data.file), met.data.format, met.data.digest)
-
-
-def party_of(identity: Identity) -> Party:
-    return Party(identity.told, identity.pin, identity.served or UNPINNED)
 
 
 def show(met: Meeting, result: Result) -> None:

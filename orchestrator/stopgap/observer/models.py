@@ -10,10 +10,9 @@ from typing import Any
 from stopgap.api.targets import Remote, Running, target_of
 from stopgap.asking.choosing import remote_identity
 from stopgap.asking.live import LiveSide
-from stopgap.asking.sides import Identity, check_outputs
+from stopgap.asking.sides import check_outputs, party_of
 from stopgap.asking.translation import MapTranslation
 from stopgap.client.channel import ServingChannel
-from stopgap.comparison.document import UNPINNED, Party
 from stopgap.comparison.plan import Plan
 from stopgap.errors import ShadowError
 from stopgap.observer.served import OPEN_TIMEOUT_S, channel_to, identity_of
@@ -81,8 +80,8 @@ class Models:
         return Belonging(
             hashlib.sha256(json.dumps(parts).encode()).hexdigest(),
             {
-                "legacy": party(legacy),
-                "candidate": party(candidate),
+                "legacy": asdict(party_of(legacy)),
+                "candidate": asdict(party_of(candidate)),
                 "map": self.translation.digest,
                 "plan": self._plan.digest,
             },
@@ -114,8 +113,3 @@ class Models:
                     "users, it would answer them otherwise.",
                     "Such a model cannot be shadowed: compare the two on a copy, stopgap compare.",
                 )
-
-
-def party(identity: Identity) -> dict[str, str]:
-    """As a comparison's document has it."""
-    return asdict(Party(identity.told, identity.pin, identity.served or UNPINNED))
