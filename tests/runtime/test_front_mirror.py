@@ -1,10 +1,9 @@
-"""What a front mirrors to an observer: in a real Envoy, before real workers; a gRPC server plays the observer."""
+"""What a front mirrors to an observer: in a real Envoy, before real workers, to the observer's real socket."""
 
 from __future__ import annotations
 
 import socket
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -18,7 +17,7 @@ from stopgap.front.arm_log import OBSERVER_HEADER as COMPARISON_HEADER
 from stopgap.front.mirrored import Mirrored, mirrored
 from stopgap.front.mirroring import OBSERVER_HEADER
 from stopgap.front.settings import Mirror, Split, Takeover
-from stopgap.observer.receiver import id_in
+from stopgap.observer.receiver import receiving
 
 from tests.front_scene import RANKER, Front, Sandbox, eventually, front_folder, running_front, upstream
 from tests.runtime.test_front_envoy import PREDICT, channel_to, message
@@ -28,32 +27,28 @@ ALL = replace(RANKER, mirrors=(Mirror("shadow", 1_000_000),), observers=(WORD,))
 
 
 @dataclass
-class Observer(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # a generic to its stubs alone
+class Observer:
     """Remembers what is shown to it."""
 
+    largest_bytes = 128 << 20
     sizes: list[int] = field(default_factory=list)
     ids: list[str] = field(default_factory=list)
 
-    def service(self, _details: grpc.HandlerCallDetails) -> Any:
-        def answer(shown: bytes, context: grpc.ServicerContext) -> bytes:
-            self.sizes.append(len(shown))
-            self.ids.append(id_in(context.invocation_metadata()))
-            return b""
+    def offer(self, content: bytes, request_id: str = "") -> None:
+        self.sizes.append(len(content))
+        self.ids.append(request_id)
 
-        return grpc.unary_unary_rpc_method_handler(answer)
+    def refuse_large(self) -> None:
+        self.sizes.append(-1)
+
+    refuse_unreadable = refuse_large
 
 
 @contextmanager
 def listening(folder: Path, kind: str = "shadow") -> Iterator[Observer]:
     observer = Observer()
-    server = grpc.server(ThreadPoolExecutor(2), options=[("grpc.max_receive_message_length", -1)])
-    server.add_generic_rpc_handlers((observer,))
-    server.add_insecure_port(f"unix:{folder}/observers/ranker.{kind}.sock")
-    server.start()
-    try:
+    with receiving(folder / "observers" / f"ranker.{kind}.sock", observer, lambda: None):
         yield observer
-    finally:
-        server.stop(None).wait()
 
 
 @dataclass(frozen=True)
@@ -190,7 +185,7 @@ def test_users_are_answered_while_nobody_observes_and_what_is_lost_is_counted(fo
 def test_users_are_answered_while_the_observer_hangs(folder: Path) -> None:
     with socket.socket(socket.AF_UNIX) as silent, scene_in(folder) as scene:
         silent.bind(f"{folder}/observers/ranker.shadow.sock")
-        silent.listen(8)
+        silent.listen(64)
         scene.asked(100)
         eventually(lambda: scene.counted() == Mirrored(predictions=100, sent=36, undelivered=36, waiting=64))
 

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import grpc
 import numpy as np
 import pytest
 from stopgap.asking.data.opening import open_data
@@ -27,7 +24,6 @@ from stopgap.journal.redaction import Rule, rule_in
 from stopgap.journal.segments import Folder, Held
 from stopgap.metrics.observers import observers
 from stopgap.observer.counting import JOINED, RECORDED, advanced, totals_in, warnings
-from stopgap.observer.receiver import id_in, receiving
 from stopgap.observer.recorded import recorded
 from stopgap.observer.recording import bounds_of, check_rules
 from stopgap.observer.report import report
@@ -119,30 +115,6 @@ def test_only_an_empty_folder_or_a_journal_is_recorded_into(tmp_path: Path) -> N
         with pytest.raises(RecordingError, match="something else"):
             check_place(place)
     assert home.stat().st_mode & 0o777 == 0o755
-
-
-@contextmanager
-def shown(folder: Path) -> Iterator[tuple[Any, list[tuple[bytes, str]]]]:
-    seen: list[tuple[bytes, str]] = []
-    with (
-        receiving(folder / "ranker.sock", lambda *offered: seen.append(offered)),
-        grpc.insecure_channel(f"unix:{folder}/ranker.sock") as channel,
-    ):
-        call: Any = channel.unary_unary  # its stubs ask for what may be left out
-        yield call("/any/method"), seen
-
-
-def test_of_what_comes_with_a_request_its_id_alone_goes_on(tmp_path: Path) -> None:
-    with shown(tmp_path) as (call, seen):
-        call(b"one", timeout=10, metadata=(("authorization", "Bearer of-a-user"), ("x-request-id", "a-1")))
-        call(b"two", timeout=10)
-    assert seen == [(b"one", "a-1"), (b"two", "")]
-
-
-@pytest.mark.parametrize("hostile", ["", "a b", "-rf", "a\nb", "x" * 129, "<script>", '"', b"\x80binary", "ü"])
-def test_an_id_that_is_something_else_is_none(hostile: str | bytes) -> None:
-    assert id_in([("x-request-id", hostile)]) == ""
-    assert id_in([("x-request-id", "4f9e7c1a-0b7e-4b6e-8d0c-1f2a3b4c5d6e"), ("other", hostile)]).startswith("4f9e")
 
 
 def test_a_folder_says_how_much_it_has_and_has_had(tmp_path: Path) -> None:

@@ -58,7 +58,7 @@ def mirrored(admin: Admin, name: str, observer: str) -> Mirrored:
         sent=sent,
         delivered=delivered,
         undelivered=sent - delivered,
-        waiting=counts.get(f"{cluster}upstream_rq_active", 0),
+        waiting=sum(counts.get(f"{cluster}upstream_rq_{kind}", 0) for kind in ("active", "pending_active")),
         not_mirrored=_answered(counts, rest)
         + over_rest
         + sum(counts.get(f"{model}{method}.total", 0) for method in _OTHERS),

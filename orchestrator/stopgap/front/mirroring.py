@@ -36,8 +36,9 @@ __all__ = [
 PREDICT = "/tensorflow.serving.PredictionService/Predict"
 OBSERVER_HEADER = "x-stopgap-observer"
 
-# Copies on their way to an observer that does not take them: what is beyond is not sent, and counted.
-_COPIES = 64
+# Copies on their way to an observer that does not take them: each of these has a connection of its own, and as many
+# more wait for one. What is beyond is not sent, and counted.
+_COPIES = 32
 # What an observer asks at once is its own setting; this only keeps it away from the users' room.
 _ASKED_AT_ONCE = 64
 # As many as a replay has in flight.
@@ -122,12 +123,10 @@ def _mirror(settings: FrontSettings, upstream: Upstream, mirror: Mirror) -> dict
         "typed_extension_protocol_options": {
             "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
                 "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
-                "explicit_http_config": {"http2_protocol_options": {}},
+                "explicit_http_config": {"http_protocol_options": {}},
             }
         },
-        "circuit_breakers": {
-            "thresholds": [{"max_connections": 8, "max_pending_requests": _COPIES, "max_requests": _COPIES}]
-        },
+        "circuit_breakers": {"thresholds": [{"max_connections": _COPIES, "max_pending_requests": _COPIES}]},
         "load_assignment": {
             "cluster_name": name,
             "endpoints": [{"lb_endpoints": [{"endpoint": {"address": {"pipe": {"path": socket}}}}]}],

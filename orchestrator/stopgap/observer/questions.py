@@ -20,12 +20,12 @@ from stopgap.comparison.mapping import ADAPTER_FAILED
 from stopgap.comparison.pairs import Answer, Case, Failure, Pair
 from stopgap.errors import ComparisonError, PredictionError
 from stopgap.observer.models import Models
-from stopgap.observer.tap import Shown
+from stopgap.observer.tap import UNREADABLE, Shown
 
-__all__ = ["CANDIDATE_DOWN", "LEGACY_DOWN", "NO_SIGNATURE", "UNREADABLE", "Dropped", "pair_of", "request_in"]
+__all__ = ["CANDIDATE_DOWN", "LEGACY_DOWN", "NO_SIGNATURE", "Dropped", "pair_of", "request_in"]
 
 CANDIDATE_DOWN, LEGACY_DOWN = "the candidate was down", "the legacy model was down"
-UNREADABLE, NO_SIGNATURE = "unreadable", "named tensors of the graph"
+NO_SIGNATURE = "named tensors of the graph"
 MOST_UNFOLDED_BYTES = 64 * 2**20
 MOST_UNFOLDED_FOR_A_BYTE = 20
 SEED = 0

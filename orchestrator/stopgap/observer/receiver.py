@@ -1,54 +1,131 @@
-"""The Unix socket on which Envoy shows requests: each is answered at once, and only its bytes and its id are looked at.
+"""The Unix socket on which Envoy shows requests: one thread reads all of its connections.
 
-What else came with a request, a caller's credentials say, ends here: it is neither kept nor handed on.
+Between two looks it pauses, and waits for none of them. So a copy wakes nobody while requests keep coming: to wake an
+idle processor costs Envoy more than the copy itself, and that at the moment when the user's own request goes out.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+import contextlib
+import os
+import selectors
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import Any
 
-import grpc
-
-from stopgap.client.unix_server import serving_on
+from stopgap.observer.connection import GONE, Connection, Taker
 
 __all__ = ["receiving"]
 
-THREADS = 2
-REQUEST_ID = "x-request-id"
-# A caller may have chosen it: what a log or a page could take for something else is none.
-ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/+=@-]{0,127}")
-
-Offer = Callable[[bytes, str], None]
+PAUSE_S = 0.02
+# As many as Envoy has copies on their way.
+WAITING_CONNECTIONS = 64
 
 
-class Receiver(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # a generic to its stubs alone
-    def __init__(self, offer: Offer) -> None:
-        self._offer = offer
+class Receiver:
+    """
+    Args:
+        listener: Where Envoy connects.
+        ends: Can be read when it is to end.
+        taker: Is shown all that comes.
+    """
 
-    def service(self, _details: grpc.HandlerCallDetails) -> Any:
-        return grpc.unary_unary_rpc_method_handler(self._shown)
+    def __init__(self, listener: socket.socket, ends: socket.socket, taker: Taker) -> None:
+        self._listener, self._taker = listener, taker
+        self._connections: set[Connection] = set()
+        self._ended = False
+        self._selector = selectors.DefaultSelector()
+        # With each socket, what to do when there is something: it says whether more is about to come.
+        self._selector.register(listener, selectors.EVENT_READ, self._meet)
+        self._selector.register(ends, selectors.EVENT_READ, self._end)
 
-    def _shown(self, content: bytes, context: grpc.ServicerContext) -> bytes:
-        self._offer(content, id_in(context.invocation_metadata()))
-        return b""
+    def serve(self) -> None:
+        """Until it is to end; then no connection is left."""
+        patience_s: float | None = None
+        while not self._ended:
+            ready = self._selector.select(patience_s)
+            unfinished = [key for key, _ in ready if key.data()]
+            if unfinished:  # it is taken as it comes
+                patience_s = PAUSE_S
+            elif ready:
+                time.sleep(PAUSE_S)
+                patience_s = 0
+            else:
+                patience_s = None
+        for connection in self._connections:
+            connection.close()
+        self._selector.close()
+
+    def _meet(self) -> bool:
+        """All who wait; each has something to say."""
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                connected, _ = self._listener.accept()
+                connection = Connection(connected, self._taker)
+                self._connections.add(connection)
+                self._selector.register(connected, selectors.EVENT_READ, partial(self._read, connected, connection))
+        return True
+
+    def _read(self, connected: socket.socket, connection: Connection) -> bool:
+        try:
+            return connection.read()
+        except GONE:
+            self._selector.unregister(connected)
+            self._connections.remove(connection)
+            connection.close()
+            return False
+
+    def _end(self) -> bool:
+        self._ended = True
+        return False
 
 
-def id_in(metadata: Sequence[tuple[str, str | bytes]]) -> str:
-    """The request's own; empty where it has none that can be one."""
-    found = [value for key, value in metadata if key == REQUEST_ID]
-    return found[0] if found and isinstance(found[0], str) and ID.fullmatch(found[0]) else ""
+@contextmanager
+def receiving(path: Path, taker: Taker, at_end: Callable[[], None]) -> Iterator[None]:
+    """Within the block the socket is there; Envoy's user may connect to it, whom the folder alone lets in.
 
-
-def receiving(path: Path, offer: Offer) -> AbstractContextManager[None]:
-    """Within the block the socket is there.
-
-    What is too large is to be counted, so it has to be taken first; the front's own limit holds.
+    Args:
+        at_end: Called when nothing is received any more, by a fault of its own too.
 
     Raises:
-        OSError, RuntimeError: It cannot be bound.
+        OSError: It cannot be bound.
     """
-    return serving_on(path, Receiver(offer), THREADS)
+    told, ends = socket.socketpair()
+    with told, ends, listening(path) as listener:
+        receiver = threading.Thread(
+            target=serving, args=(Receiver(listener, ends, taker), at_end), name="receiver", daemon=True
+        )
+        receiver.start()
+        try:
+            yield
+        finally:
+            told.send(b"\0")
+            receiver.join()
+
+
+def serving(receiver: Receiver, at_end: Callable[[], None]) -> None:
+    try:
+        receiver.serve()
+    finally:
+        at_end()
+
+
+@contextmanager
+def listening(path: Path) -> Iterator[socket.socket]:
+    path.unlink(missing_ok=True)
+    # A socket's path has 107 bytes at most, and the state folder's may have more.
+    folder = os.open(path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(f"/proc/self/fd/{folder}/{path.name}")
+            path.chmod(0o666)
+            listener.listen(WAITING_CONNECTIONS)
+            listener.setblocking(False)
+            yield listener
+    finally:
+        path.unlink(missing_ok=True)
+        os.close(folder)

@@ -7,9 +7,10 @@ import time
 from collections import Counter, deque
 from dataclasses import dataclass
 
-__all__ = ["QUEUE_FULL", "TOO_LARGE", "WAITED", "Shown", "Tap"]
+__all__ = ["QUEUE_FULL", "TOO_LARGE", "UNREADABLE", "WAITED", "Shown", "Tap"]
 
 QUEUE_FULL, TOO_LARGE, WAITED = "the queue was full", "too large", "waited too long"
+UNREADABLE = "unreadable"
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,8 @@ class Tap:
     """
 
     def __init__(self, most: int, most_bytes: int, largest_bytes: int, patience_s: float, number: int = 0) -> None:
-        self._most, self._most_bytes, self._largest, self._patience_s = most, most_bytes, largest_bytes, patience_s
+        self.largest_bytes = largest_bytes
+        self._most, self._most_bytes, self._patience_s = most, most_bytes, patience_s
         self._waiting: deque[Shown] = deque()
         self._bytes = 0
         self._number = number
@@ -53,7 +55,7 @@ class Tap:
         """Takes it, or drops it; never waits for whoever asks."""
         with self._changed:
             self._seen += 1
-            if len(content) > self._largest:
+            if len(content) > self.largest_bytes:
                 self._dropped[TOO_LARGE] += 1
             elif len(self._waiting) >= self._most or self._bytes + len(content) > self._most_bytes or self._closed:
                 self._dropped[QUEUE_FULL] += 1
@@ -62,6 +64,19 @@ class Tap:
                 self._number += 1
                 self._bytes += len(content)
                 self._changed.notify()
+
+    def refuse_large(self) -> None:
+        """Counts one that came, and was not even held."""
+        self._refuse(TOO_LARGE)
+
+    def refuse_unreadable(self) -> None:
+        """Counts one that came, and is no message."""
+        self._refuse(UNREADABLE)
+
+    def _refuse(self, reason: str) -> None:
+        with self._changed:
+            self._seen += 1
+            self._dropped[reason] += 1
 
     def take(self) -> Shown | None:
         """The oldest one that has not waited too long; waits for one. None once it is closed."""

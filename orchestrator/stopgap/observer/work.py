@@ -55,7 +55,7 @@ def at_work(work: Work, wanted: Wanted, store: Store, listens: Callable[[], None
         asker.start()
     port = store.deployment(wanted.name).front.grpc_port
     store.make_front_folder(port)
-    with receiving(store.observer_socket(port, wanted.name, wanted.kind), tap.offer):
+    with receiving(store.observer_socket(port, wanted.name, wanted.kind), tap, ends.set):
         listens()
         while not ends.is_set():
             work.go_on(tap)
