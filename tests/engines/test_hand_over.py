@@ -419,10 +419,15 @@ def test_promotion_rests_on_evidence_and_retirement_on_quiet(
     assert "since" in (told := stopgap.refused("retire", "clicks"))
     assert "it was asked 1 time for its own version" in told
     assert "the name would go too" in stopgap.refused("stop", "clicks")
+    done(stopgap, "shadow", "clicks", "--candidate", "clicks2", "--sample", "100%", "--mode", "conversion")
     with Witness(address, image_request("clicks")) as witness:
+        witness.next_versions(AFTER_EACH_SWAP)
         retired = json.loads(done(stopgap, "retire", "clicks", "--after-days", "0", "--json"))
         witness.next_versions(AFTER_EACH_SWAP)
     assert witness.errors == []
+    shown = json.loads(stopgap.run("shadow", "clicks", "--show", "--json").stdout)["counts"]
+    assert shown["mirrored"] >= AFTER_EACH_SWAP  # to the last, though its front's own counts went with the model
+    assert (shown["unaccounted"], shown["waiting"]) == (0, 0)
     assert {each.version for each in witness.heard} == {CANDIDATE}
     record, page = json.loads(Path(retired["record"]).read_text()), Path(retired["page"]).read_text()
     assert record["legacy"]["digest"] == found["legacy"]["digest"]
@@ -444,6 +449,7 @@ def test_promotion_rests_on_evidence_and_retirement_on_quiet(
         "serve", str(RESAMPLER), *stopgap.at("clicks")
     )
     assert "is retired" in stopgap.refused("rollback", "clicks")
+    assert "clicks2 answers to its name: then nobody would" in stopgap.refused("stop", "clicks2")
     done(stopgap, "stop", "clicks")
     assert not stopgap.answers("clicks")
     assert stopgap.answers("clicks2")

@@ -40,11 +40,14 @@ def retire(*, name: str, after_days: float, force: bool, reason: str, as_json: b
     engines = Engines(store.folder)
     with reporter() as report:
         recover(engines, store, report.say)
+        forced = reason if force else ""
+        retiring.check_may_be_retired(name, store, after_days=after_days, forced=forced)
+        # While the model's front still tells of its last requests, so that their accounts are whole.
+        for end in (shadowing.end, recording.end):
+            end(name, engines, store)
         written = retiring.retire(
-            name, engines, store, report.say, report.progress, after_days=after_days, forced=reason if force else ""
+            name, engines, store, report.say, report.progress, after_days=after_days, forced=forced
         )
-        shadowing.end(name, engines, store)  # whose legacy model is gone
-        recording.end(name, engines, store)
     if as_json:
         print_json({"name": name, "record": str(written.json), "page": str(written.markdown)})
         return

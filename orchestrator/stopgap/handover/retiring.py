@@ -22,7 +22,7 @@ from stopgap.stages import HandOver, Stage, moved
 from stopgap.store import Deployment, Store
 from stopgap.sunset import counted, utc_now
 
-__all__ = ["AFTER_DAYS", "retire"]
+__all__ = ["AFTER_DAYS", "check_may_be_retired", "retire"]
 
 AFTER_DAYS = 7
 LOOK_EVERY_S = 0.1
@@ -52,6 +52,34 @@ def retire(
         DeploymentError: It is not promoted, its successor is not up, or it is still asked for.
         FrontError: The front did not take it up.
     """
+    record, legacy, candidate = those_of(name, store)
+    why = forced or f"{after_days:g} days without a request were to have passed"
+    with locked(store, legacy.name, candidate.name):
+        noted = checked(record, candidate, store, after_days, forced)
+        if record.stage is Stage.PROMOTED:
+            progress("taking the routes away", None)
+            record = change(legacy, engines, store, lambda found: retired(found, why)).after
+        made_of = what_it_was(name, store)
+        found = write_retirement(Retirement(record, legacy, candidate, made_of, noted, utc_now()), store)
+        wait_for_those_under_way(legacy, store, progress)
+        progress(f"stopping {name}", None)
+        take_down(legacy, engines, store, say)
+        return found
+
+
+def check_may_be_retired(name: str, store: Store, *, after_days: float = AFTER_DAYS, forced: str = "") -> None:
+    """What `retire` would refuse, before anything that belongs to the model ends.
+
+    Raises:
+        DeploymentError: It is refused.
+        FrontError: The front does not say whether it is asked for.
+    """
+    record, _, candidate = those_of(name, store)
+    checked(record, candidate, store, after_days, forced)
+
+
+def those_of(name: str, store: Store) -> tuple[HandOver, Deployment, Deployment]:
+    """The record, who leaves, and who stays."""
     record = require_record(name, store)
     if store.find(name) is None:
         raise DeploymentError(f"{name} is retired already.", f"Its record is in {store.folder / 'retirements'}.")
@@ -62,21 +90,18 @@ def retire(
             f"{name} is in the stage {record.stage.value}: nobody has taken its place.",
             f"Let its successor do so first: stopgap promote {name}. To stop it for good: stopgap stop {name}",
         )
-    why = forced or f"{after_days:g} days without a request were to have passed"
-    with locked(store, legacy.name, candidate.name):
-        check_up(candidate, store)
-        noted = noted_now(record, store, forced=bool(forced))
-        if not forced and record.stage is Stage.PROMOTED:  # a retirement that was killed is brought to its end
-            check_quiet(name, noted, after_days, utc_now())
-        if record.stage is Stage.PROMOTED:
-            progress("taking the routes away", None)
-            record = change(legacy, engines, store, lambda found: retired(found, why)).after
-        made_of = what_it_was(name, store)
-        found = write_retirement(Retirement(record, legacy, candidate, made_of, noted, utc_now()), store)
-        wait_for_those_under_way(legacy, store, progress)
-        progress(f"stopping {name}", None)
-        take_down(legacy, engines, store, say)
-        return found
+    return record, legacy, candidate
+
+
+def checked(
+    record: HandOver, candidate: Deployment, store: Store, after_days: float, forced: str
+) -> LegacyTraffic | None:
+    """What was asked of it of late; None where nobody knows, and it is forced."""
+    check_up(candidate, store)
+    noted = noted_now(record, store, forced=bool(forced))
+    if not forced and record.stage is Stage.PROMOTED:  # a retirement that was killed is brought to its end
+        check_quiet(record.name, noted, after_days, utc_now())
+    return noted
 
 
 def retired(record: HandOver, reason: str) -> HandOver:
