@@ -19,13 +19,19 @@ def store(tmp_path: Path) -> Store:
     return store
 
 
+@pytest.fixture(autouse=True)
+def _in_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a_model").mkdir()
+    monkeypatch.chdir(tmp_path)
+
+
 @pytest.mark.parametrize(
     ("named", "meant"),
     [
         ("ranker", Running("ranker")),
         ("./ranker", Folder(Path("ranker"))),
         (Path("ranker"), Folder(Path("ranker"))),
-        ("other", Folder(Path("other"))),
+        ("a_model", Folder(Path("a_model"))),
         ("/models/ranker", Folder(Path("/models/ranker"))),
         ("10.0.0.1:8500/ranker", Remote("10.0.0.1:8500", "ranker")),
         ("grpc://models.example:8500/ranker", Remote("models.example:8500", "ranker")),
@@ -61,3 +67,10 @@ def test_a_port_that_cannot_be_is_told(store: Store) -> None:
 def test_what_says_two_things_or_none_is_told(store: Store, named: str, model: str | None, told: str) -> None:
     with pytest.raises(DeploymentError, match=told):
         target_of(named, model, store)
+
+
+def test_a_word_that_nothing_is_called_is_told_with_what_there_is(store: Store, tmp_path: Path) -> None:
+    with pytest.raises(DeploymentError, match="rankr is neither") as refused:
+        target_of("rankr", None, store)
+    assert "the deployments ranker." in refused.value.remedy
+    assert target_of("rankr", None, Store(tmp_path / "empty")) == Folder(Path("rankr"))  # whose error says more

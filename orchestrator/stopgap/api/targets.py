@@ -52,6 +52,7 @@ def target_of(named: str | os.PathLike[str], model: str | None, store: Store) ->
 
     Raises:
         DeploymentError: At the address no model is named or two are, or its port cannot be; elsewhere one is named.
+            Nothing is called so, while other models are served.
     """
     if not isinstance(named, str):
         return unnamed(Folder(Path(named)), model)
@@ -73,6 +74,11 @@ def target_of(named: str | os.PathLike[str], model: str | None, store: Store) ->
         )
     if NAME.fullmatch(named) and store.find(named) is not None:
         return unnamed(Running(named), model)
+    if NAME.fullmatch(named) and not Path(named).exists() and (known := store.names()):
+        raise DeploymentError(
+            f"{named} is neither a deployment nor a folder here.",
+            f"There are the deployments {', '.join(known)}. A folder is one that holds saved_model.pb.",
+        )
     return unnamed(Folder(Path(named)), model)
 
 

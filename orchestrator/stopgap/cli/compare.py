@@ -232,6 +232,7 @@ def wanted_in(options: dict[str, Any], plan: Plan) -> Wanted:
         extras=frozenset(extras),
         rows=None if options["whole"] else options["rows"],
         examples=options["examples"],
+        extras_are_named=True,
     )
     manner = Manner(options["in_flight"], options["timeout_s"], options["seed"], most=options["most"])
     return Wanted(

@@ -33,6 +33,7 @@ class Reading:
         rows: How many rows a request carries, where the data are rows; None: all that there are in one request.
         examples: What becomes of a tf.Example: `parsed` by the inputs' names, `serialised` into the model's string
             input, or `auto`: parsed where it has the inputs' names.
+        extras_are_named: Whether a person may name further ones.
     """
 
     signatures: Mapping[str, Signature] = field(default_factory=dict)
@@ -41,6 +42,7 @@ class Reading:
     extras: frozenset[str] = frozenset()
     rows: Optional[int] = 1  # noqa: UP045 - dataclasses are looked into at run time, by Python 3.9 too
     examples: str = "auto"
+    extras_are_named: bool = False
 
     def __post_init__(self) -> None:
         if self.rows is not None and self.rows < 1:
@@ -107,14 +109,16 @@ def case_of(
         raise DataError(f"{place}: there is no {', '.join(map(repr, absent))}.", f"There are: {listed(values)}.")
     return Case(
         number,
-        fitting(inputs, signature, place),
+        fitting(inputs, signature, place, reading),
         signature.name if signature else reading.signature,
         key_of(values[reading.key], reading.key, place) if reading.key else "",
         {name: tensor(name, value, place) for name, value in extras.items()},
     )
 
 
-def fitting(inputs: Mapping[str, object], signature: Signature | None, place: str) -> dict[str, NDArray[Any]]:
+def fitting(
+    inputs: Mapping[str, object], signature: Signature | None, place: str, reading: Reading
+) -> dict[str, NDArray[Any]]:
     """The inputs as the signature has them: data types, and a bfloat16 as a number."""
     if signature is None:
         return {name: tensor(name, value, place) for name, value in inputs.items()}
@@ -122,7 +126,7 @@ def fitting(inputs: Mapping[str, object], signature: Signature | None, place: st
         signature.check_names(inputs)
     except PredictionError as error:
         unknown = sorted(inputs.keys() - signature.inputs.keys())
-        hint = f"\nWhat is no input is named: --extra {unknown[0]}" if unknown else ""
+        hint = f"\nWhat is no input is named: --extra {unknown[0]}" if unknown and reading.extras_are_named else ""
         raise DataError(f"{place}: {error.problem}", f"{error.remedy}{hint}") from error
     found = {}
     for name, value in inputs.items():
