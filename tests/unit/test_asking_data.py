@@ -121,9 +121,10 @@ def test_values_are_fitted_to_the_models_data_types_and_only_where_they_keep_the
 
 
 def test_what_is_no_input_must_be_named_and_what_is_one_must_be_there(tmp_path: Path) -> None:
-    told = refused(npz(tmp_path, image=IMAGE, name=NAMES, label=np.arange(5)), reading())
-    assert "unknown: 'label'" in told
+    labelled = npz(tmp_path, image=IMAGE, name=NAMES, label=np.arange(5))
+    assert "unknown: 'label'" in (told := refused(labelled, reading(extras_are_named=True)))
     assert "--extra label" in told
+    assert "--extra" not in refused(labelled, reading())
     assert "missing: 'name'" in refused(npz(tmp_path, image=IMAGE), reading())
     told = refused(npz(tmp_path, image=IMAGE, name=NAMES), reading(extras=frozenset({"label"})))
     assert "there is no 'label'" in told
