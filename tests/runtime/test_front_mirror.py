@@ -6,6 +6,7 @@ import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -115,11 +116,16 @@ def test_two_observers_are_shown_the_same_requests_each_as_many_as_it_wants(fold
         for number in range(200):
             scene.asked(1, padding=number)
         eventually(lambda: scene.counted().predictions == scene.counted("recording").predictions == 200)
-        eventually(lambda: scene.counted().sent == len(shadow.sizes))
-        eventually(lambda: scene.counted("recording").sent == len(recorder.sizes))
+        for kind, observer in (("shadow", shadow), ("recording", recorder)):
+            eventually(partial(all_are_shown, scene, kind, observer))
         assert 27 < len(shadow.sizes) < 93  # five deviations, as the next
         assert 85 < len(recorder.sizes) < 155
         assert set(shadow.sizes) < set(recorder.sizes)  # one draw for each request
+
+
+def all_are_shown(scene: Scene, kind: str, observer: Observer) -> bool:
+    counted = scene.counted(kind)
+    return not counted.waiting and counted.sent == len(observer.sizes)
 
 
 @pytest.mark.parametrize("split", [None, Split(5000, "x-user-id", "(.+)", "5eed")], ids=["promoted", "split"])
@@ -172,8 +178,8 @@ def test_a_sample_is_changed_while_envoy_runs(folder: Path) -> None:
         scene.front.route(replace(ALL, mirrors=(Mirror("shadow", 300_000),)))
         scene.asked(400)
         eventually(lambda: scene.counted().predictions == 450)
+        eventually(partial(all_are_shown, scene, "shadow", observer))
         assert 70 < len(observer.sizes) < 170  # five deviations
-        assert scene.counted().sent == len(observer.sizes)
 
 
 def test_users_are_answered_while_nobody_observes_and_what_is_lost_is_counted(folder: Path) -> None:
@@ -186,8 +192,24 @@ def test_users_are_answered_while_the_observer_hangs(folder: Path) -> None:
     with socket.socket(socket.AF_UNIX) as silent, scene_in(folder) as scene:
         silent.bind(f"{folder}/observers/ranker.shadow.sock")
         silent.listen(64)
-        scene.asked(100)
-        eventually(lambda: scene.counted() == Mirrored(predictions=100, sent=36, undelivered=36, waiting=64))
+        scene.asked(200)
+        eventually(lambda: scene.counted() == Mirrored(predictions=200, sent=72, undelivered=72, waiting=128))
+
+
+def test_a_burst_is_shown_and_leaves_no_connection_that_another_thread_would_lack(folder: Path) -> None:
+    with listening(folder) as observer, scene_in(folder) as scene:
+        call: Any = scene.channel.unary_unary
+        predict = call(PREDICT)
+        for asked in [predict.future(message("ranker"), timeout=30) for _ in range(60)]:
+            asked.result()
+        eventually(lambda: len(observer.sizes) == 60)
+        eventually(lambda: scene.counted() == Mirrored(predictions=60, sent=60, delivered=60))
+        eventually(lambda: open_connections(scene.front.admin) == 0)
+
+
+def open_connections(admin: Admin) -> int:
+    (found,) = admin.statistics(r"^cluster\.mirror/shadow/ranker\.upstream_cx_active$")
+    return int(found["value"])
 
 
 def test_without_envoy_there_is_nothing_to_count(tmp_path: Path) -> None:

@@ -36,9 +36,11 @@ __all__ = [
 PREDICT = "/tensorflow.serving.PredictionService/Predict"
 OBSERVER_HEADER = "x-stopgap-observer"
 
-# Copies on their way to an observer that does not take them: each of these has a connection of its own, and as many
-# more wait for one. What is beyond is not sent, and counted.
-_COPIES = 32
+# Copies on their way to an observer that does not take them: so many have a connection each, and as many wait for one.
+# What is beyond is not sent, and counted.
+_COPIES = 64
+# Connections belong to one of Envoy's threads: what it has opened for a burst it does not keep from another.
+_IDLE = "1s"
 # What an observer asks at once is its own setting; this only keeps it away from the users' room.
 _ASKED_AT_ONCE = 64
 # As many as a replay has in flight.
@@ -123,6 +125,7 @@ def _mirror(settings: FrontSettings, upstream: Upstream, mirror: Mirror) -> dict
         "typed_extension_protocol_options": {
             "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
                 "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
+                "common_http_protocol_options": {"idle_timeout": _IDLE},
                 "explicit_http_config": {"http_protocol_options": {}},
             }
         },

@@ -1,7 +1,8 @@
 """The Unix socket on which Envoy shows requests: one thread reads all of its connections.
 
-Between two looks it pauses, and waits for none of them. So a copy wakes nobody while requests keep coming: to wake an
-idle processor costs Envoy more than the copy itself, and that at the moment when the user's own request goes out.
+Between two looks it pauses, and waits for none of them, unless they come in a burst. So a copy wakes nobody while
+requests keep coming: to wake an idle processor costs Envoy more than the copy itself, and that at the moment when the
+user's own request goes out.
 """
 
 from __future__ import annotations
@@ -22,7 +23,9 @@ from stopgap.observer.connection import GONE, Connection, Taker
 __all__ = ["receiving"]
 
 PAUSE_S = 0.02
-# As many as Envoy has copies on their way.
+# So many at once are a burst. Who would pause then let copies pile up, and the processors are awake already.
+MANY = 8
+# As many as Envoy opens.
 WAITING_CONNECTIONS = 64
 
 
@@ -49,7 +52,7 @@ class Receiver:
         while not self._ended:
             ready = self._selector.select(patience_s)
             unfinished = [key for key, _ in ready if key.data()]
-            if unfinished:  # it is taken as it comes
+            if unfinished or len(ready) >= MANY:  # it is taken as it comes
                 patience_s = PAUSE_S
             elif ready:
                 time.sleep(PAUSE_S)
