@@ -321,14 +321,8 @@ def stop(name: str, engines: Engines, store: Store, say: Say, *, promoted_too: b
 def check_may_be_stopped(name: str, store: Store) -> None:
     """
     Raises:
-        DeploymentError: Nobody would answer any more to a name that is a successor's by now: its own, or a retired one.
+        DeploymentError: It is promoted: its name is a successor's by now, which then nobody would answer to.
     """
-    for other in store.hand_overs():
-        if other.stage is Stage.RETIRED and other.candidate and other.candidate.name == name:
-            raise DeploymentError(
-                f"{other.name} is retired, and {name} answers to its name: then nobody would.",
-                f"If nobody is to: stopgap stop {other.name} first.",
-            )
     record = store.hand_over(name)
     if record and record.stage is Stage.PROMOTED and store.find(name) is not None:
         raise DeploymentError(

@@ -109,6 +109,22 @@ def test_who_waits_is_let_go_when_it_is_closed() -> None:
     assert queue.counts() == (1, {QUEUE_FULL: 1})
 
 
+def test_what_belongs_to_an_account_that_is_closed_is_counted_in_no_other() -> None:
+    queue = tap(most=10)
+    for content in (b"asked", b"waits", b"waits too"):
+        queue.offer(content)
+    asked = queue.take()
+    assert asked is not None
+    assert queue.turn() == (3, {})
+    queue.drop(asked, "down")
+    queue.offer(b"new")
+    new = queue.take()
+    assert new is not None
+    assert new.content == b"new"
+    queue.drop(new, "down")
+    assert queue.counts() == (4, {"down": 1})
+
+
 # The file.
 
 

@@ -12,6 +12,7 @@ import pytest
 from stopgap import quiet, stages
 from stopgap.errors import DeploymentError
 from stopgap.front.settings import Split, Takeover
+from stopgap.handover.retiring import check_answers_to_nobody_elses
 from stopgap.person import Person
 from stopgap.stages import HandOver, Key, Model, Stage, begun, moved, parse_key, parse_share
 from stopgap.store import Deployment, Store
@@ -247,3 +248,13 @@ def test_quiet_begins_anew_with_every_request_and_with_a_front_that_nobody_had_w
     fourth = quiet.looked(unseen, counted=3, front_began=later(days=8), now=later(days=9))
     assert (fourth.asked, fourth.quiet_since) == (5, later(days=9))
     assert quiet.read(json.loads(json.dumps(quiet.written(fourth)))) == fourth
+
+
+def test_who_answers_to_a_retired_name_is_not_retired_with_it(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    store.put_hand_over(at(Stage.RETIRED))
+    check_answers_to_nobody_elses(BOTH["ranker"], store)
+    check_answers_to_nobody_elses(served(replace(CANDIDATE, digest="c" * 64), also_called=("ranker",)), store)
+    with pytest.raises(DeploymentError, match="ranker2 answers to its name") as refused:
+        check_answers_to_nobody_elses(BOTH["ranker2"], store)
+    assert "stopgap stop ranker" in refused.value.remedy

@@ -43,8 +43,9 @@ def retire(*, name: str, after_days: float, force: bool, reason: str, as_json: b
         forced = reason if force else ""
         retiring.check_may_be_retired(name, store, after_days=after_days, forced=forced)
         # While the model's front still tells of its last requests, so that their accounts are whole.
-        for end in (shadowing.end, recording.end):
-            end(name, engines, store)
+        for word, end in (("shadow", shadowing.end), ("recording", recording.end)):
+            if end(name, engines, store):
+                report.say(f"the {word} of {name} has ended")
         written = retiring.retire(
             name, engines, store, report.say, report.progress, after_days=after_days, forced=forced
         )

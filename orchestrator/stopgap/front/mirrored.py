@@ -26,7 +26,7 @@ class Mirrored:
         predictions: gRPC's Predict, answered or refused.
         sent: Copies of them that were drawn for the sample and have come to an end.
         delivered: Of those, the ones that the observer took.
-        undelivered: Those that it did not: nobody listened, or too many were on their way.
+        undelivered: Those that it did not: nobody listened, or not in time, or too many were on their way.
         waiting: Copies that are on their way now.
         not_mirrored: What is never mirrored: predictions over REST, and by gRPC's other methods.
     """
@@ -52,7 +52,9 @@ def mirrored(admin: Admin, name: str, observer: str) -> Mirrored:
     found = admin.statistics(f"^({pattern})")
     counts = {entry["name"]: int(entry["value"]) for entry in found if isinstance(entry.get("value"), int)}
     more, over_rest = _of_arms(counts, arms, name)
-    sent, delivered = counts.get(f"{cluster}upstream_rq_completed", 0), counts.get(f"{cluster}upstream_rq_200", 0)
+    # A copy that is let go has no answer, and so is none of the completed ones.
+    sent = sum(counts.get(f"{cluster}upstream_rq_{kind}", 0) for kind in ("completed", "max_duration_reached"))
+    delivered = counts.get(f"{cluster}upstream_rq_200", 0)
     return Mirrored(
         predictions=counts.get(f"{model}Predict.total", 0) + more,
         sent=sent,

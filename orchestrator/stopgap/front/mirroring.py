@@ -41,6 +41,9 @@ OBSERVER_HEADER = "x-stopgap-observer"
 _COPIES = 64
 # Connections belong to one of Envoy's threads: what it has opened for a burst it does not keep from another.
 _IDLE = "1s"
+# A copy that is not taken meanwhile is let go, and counted: an observer for which no processor is idle must not fill
+# the memory that users' requests need.
+_PATIENCE = "2s"
 # What an observer asks at once is its own setting; this only keeps it away from the users' room.
 _ASKED_AT_ONCE = 64
 # As many as a replay has in flight.
@@ -125,7 +128,7 @@ def _mirror(settings: FrontSettings, upstream: Upstream, mirror: Mirror) -> dict
         "typed_extension_protocol_options": {
             "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
                 "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
-                "common_http_protocol_options": {"idle_timeout": _IDLE},
+                "common_http_protocol_options": {"idle_timeout": _IDLE, "max_stream_duration": _PATIENCE},
                 "explicit_http_config": {"http_protocol_options": {}},
             }
         },

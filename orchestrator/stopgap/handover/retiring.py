@@ -21,6 +21,7 @@ from stopgap.records import Record, Records
 from stopgap.stages import HandOver, Stage, moved
 from stopgap.store import Deployment, Store
 from stopgap.sunset import counted, utc_now
+from stopgap.takeovers import takeover_of
 
 __all__ = ["AFTER_DAYS", "check_may_be_retired", "retire"]
 
@@ -90,7 +91,23 @@ def those_of(name: str, store: Store) -> tuple[HandOver, Deployment, Deployment]
             f"{name} is in the stage {record.stage.value}: nobody has taken its place.",
             f"Let its successor do so first: stopgap promote {name}. To stop it for good: stopgap stop {name}",
         )
+    check_answers_to_nobody_elses(legacy, store)
     return record, legacy, candidate
+
+
+def check_answers_to_nobody_elses(legacy: Deployment, store: Store) -> None:
+    """
+    Raises:
+        DeploymentError: The name of a model that was retired before is its own to answer.
+    """
+    for earlier in store.hand_overs():
+        taken_over = takeover_of(earlier, {legacy.name: legacy}) if earlier.stage is Stage.RETIRED else None
+        if taken_over is not None:
+            raise DeploymentError(
+                f"{earlier.name} was retired before, and {legacy.name} answers to its name: then nobody would.",
+                f"Let it stand until nobody asks for {earlier.name} any more, then give that name up: "
+                f"stopgap stop {earlier.name}",
+            )
 
 
 def checked(

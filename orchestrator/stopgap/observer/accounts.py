@@ -56,8 +56,10 @@ class Accounts:
     def totals(self) -> Totals:
         return totals_in(self.counts)
 
-    def begin(self) -> None:
-        """From nothing: what the front has counted by now is none of it."""
+    def begin(self, tap: Tap | None) -> None:
+        """From nothing: what the front has counted by now is none of it, nor what the tap has, where there is one."""
+        if tap is not None:
+            self._tap_seen, self._tap_dropped = tap.turn()
         self.counts = {}
         self.look(only_read=True)
 

@@ -75,8 +75,8 @@ class Connection:
             elif isinstance(event, h11.Data):
                 self._take(bytes(event.data))
             elif isinstance(event, h11.EndOfMessage):
+                self._answer()  # first: where Envoy has given it up by now, it is nobody's
                 self._show()
-                self._answer()
                 self._forget()
         return self._http.their_state is h11.SEND_BODY
 

@@ -67,7 +67,7 @@ class Observation:
         belonging = self._models.belonging()
         last = self._results.newest()
         if last is None or last.bound != belonging.bound or last.ended_s is not None:
-            self._begin()
+            self._begin(None)
             return
         self._experiment = last
         self._accounts.take_up(last.counts)
@@ -76,7 +76,7 @@ class Observation:
             self._judge = restored(self._results, last, self._plan, self._accounts.totals.dropped)
         except ShadowError as error:
             log.warning("%s A new experiment is begun.", error.problem)
-            self._begin()
+            self._begin(None)
 
     def new_tap(self) -> Tap:
         """As the shadow has it."""
@@ -89,10 +89,10 @@ class Observation:
             try:
                 pair = nameless(pair_of(shown, self._models, self._shadow.deadline_s), self._plan)
             except Dropped as reason:
-                tap.drop(str(reason))
+                tap.drop(shown, str(reason))
                 continue
             except StopgapError as error:
-                tap.drop("could not be asked")
+                tap.drop(shown, "could not be asked")
                 log.warning("a request could not be asked: %s", error.problem)
                 continue
             if tap.closed:  # then it may be our own end that kept a model from answering
@@ -131,7 +131,7 @@ class Observation:
         accounts = self._accounts
         accounts.count(tap)
         if accounts.is_look_due():
-            self._follow()
+            self._follow(tap)
             accounts.look()
         self._judge_drops()
         result = self._judge.result().as_json() if accounts.changed and self._is_due("result", RESULT_EVERY_S) else None
@@ -156,20 +156,20 @@ class Observation:
         self._next[what] = now + every_s
         return True
 
-    def _follow(self) -> None:
+    def _follow(self, tap: Tap) -> None:
         """Another sample from now on; another model than the one that this is about."""
         self._accounts.follow_sample()
         with contextlib.suppress(StopgapError):
             if self._models.belonging().bound != self._experiment.bound:
                 log.warning("a model was replaced: a new experiment is begun")
-                self._begin()
+                self._begin(tap)
 
-    def _begin(self) -> None:
+    def _begin(self, tap: Tap | None) -> None:
         belonging = self._models.belonging()
         self._experiment = self._results.begin(belonging.bound, belonging.told)
         self._rows = []
         self._judge = Judge(self._plan)
-        self._accounts.begin()
+        self._accounts.begin(tap)
         # At once: who is killed in the first second still knows where counting began.
         self._results.write(self._experiment.id, Batch(counts=self._accounts.counts))
 

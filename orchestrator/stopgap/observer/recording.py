@@ -110,7 +110,7 @@ class Writing:
         if last is None or last.bound != bound or last.ended_s is not None:
             told = {"legacy": {"told": identity.told, "digest": identity.pin}, "out": self._recording.out}
             self._experiment = self._results.begin(bound, told)
-            self._accounts.begin()
+            self._accounts.begin(None)
             self._accounts.counts[EVER] = self._had_before
             # At once: who is killed in the first second still knows where counting began.
             self._results.write(self._experiment.id, Batch(counts=self._accounts.counts))
@@ -153,9 +153,9 @@ class Writing:
                 return
             self._journal.record(exchange)
         except Dropped as reason:
-            tap.drop(str(reason))
+            tap.drop(shown, str(reason))
         except (JournalError, OSError) as error:
-            tap.drop(NOT_WRITTEN)
+            tap.drop(shown, NOT_WRITTEN)
             self._tell(str(error))
         else:
             with self._turn:

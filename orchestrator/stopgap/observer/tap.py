@@ -21,12 +21,14 @@ class Shown:
         number: In the order in which they came.
         at_s: By `time.monotonic()`.
         id: Empty where it came without one.
+        turn: How often the tap had been turned when it came.
     """
 
     number: int
     content: bytes
     at_s: float
     id: str = ""
+    turn: int = 0
 
 
 class Tap:
@@ -47,6 +49,7 @@ class Tap:
         self._bytes = 0
         self._number = number
         self._seen = 0
+        self._turn = 0
         self._dropped = Counter[str]()
         self._changed = threading.Condition()
         self._closed = False
@@ -60,7 +63,7 @@ class Tap:
             elif len(self._waiting) >= self._most or self._bytes + len(content) > self._most_bytes or self._closed:
                 self._dropped[QUEUE_FULL] += 1
             else:
-                self._waiting.append(Shown(self._number, content, time.monotonic(), request_id))
+                self._waiting.append(Shown(self._number, content, time.monotonic(), request_id, self._turn))
                 self._number += 1
                 self._bytes += len(content)
                 self._changed.notify()
@@ -91,10 +94,19 @@ class Tap:
                     return shown
                 self._dropped[WAITED] += 1
 
-    def drop(self, reason: str) -> None:
-        """One that was taken, and that nobody can be asked about."""
+    def drop(self, shown: Shown, reason: str) -> None:
+        """One that was taken, and that nobody can be asked about; of an account that is closed by now it is no part."""
         with self._changed:
-            self._dropped[reason] += 1
+            if shown.turn == self._turn:
+                self._dropped[reason] += 1
+
+    def turn(self) -> tuple[int, dict[str, int]]:
+        """Another account begins, after these counts: what waits is let go, since it was counted in the last one."""
+        with self._changed:
+            self._turn += 1
+            self._waiting.clear()
+            self._bytes = 0
+            return self._seen, dict(self._dropped)
 
     def counts(self) -> tuple[int, dict[str, int]]:
         """How many were offered since it was made, and how many dropped, by reason."""
