@@ -188,21 +188,14 @@ def test_users_are_answered_while_nobody_observes_and_what_is_lost_is_counted(fo
         eventually(lambda: scene.counted() == Mirrored(predictions=10, sent=10, undelivered=10))
 
 
-def test_users_are_answered_while_the_observer_hangs(folder: Path) -> None:
+@pytest.mark.parametrize(("times", "padding"), [(200, 0), (100, 14 << 20)], ids=["many", "large"])
+def test_users_are_answered_while_the_observer_hangs(folder: Path, times: int, padding: int) -> None:
+    """Without an end to its copies the front would refuse the large ones from the 63rd on: 0.6 of 1536 MiB."""
     with socket.socket(socket.AF_UNIX) as silent, scene_in(folder) as scene:
         silent.bind(f"{folder}/observers/ranker.shadow.sock")
         silent.listen(64)
-        scene.asked(200)
-        eventually(lambda: scene.counted() == Mirrored(predictions=200, sent=200, undelivered=200))
-
-
-def test_an_observer_that_hangs_takes_no_memory_from_users_requests(folder: Path) -> None:
-    """Without an end to its copies the front would have refused from the 63rd on: 0.6 of 1536 MiB, at 14 MiB each."""
-    with socket.socket(socket.AF_UNIX) as silent, scene_in(folder) as scene:
-        silent.bind(f"{folder}/observers/ranker.shadow.sock")
-        silent.listen(64)
-        scene.asked(100, padding=14 << 20)
-        eventually(lambda: scene.counted() == Mirrored(predictions=100, sent=100, undelivered=100))
+        scene.asked(times, padding=padding)
+        eventually(lambda: scene.counted() == Mirrored(predictions=times, sent=times, undelivered=times))
 
 
 def test_a_burst_is_shown_and_leaves_no_connection_that_another_thread_would_lack(folder: Path) -> None:
