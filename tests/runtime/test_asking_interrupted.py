@@ -77,7 +77,8 @@ def test_it_ends_at_once_and_goes_on_with_the_first_case_that_nobody_has_answere
             time.sleep(0.3)  # until what is in flight hangs
             began = time.monotonic()
             asking.send_signal(signal.SIGINT)
-            assert asking.stdout is not None and asking.stderr is not None
+            assert asking.stdout is not None
+            assert asking.stderr is not None
             # Not communicate(): it does not know of the lines that readline() has taken in ahead.
             rest, complaint = asking.stdout.read(), asking.stderr.read()
             assert time.monotonic() - began < 5
