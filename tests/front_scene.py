@@ -52,16 +52,17 @@ COUNTER = upstream("counter", retried=False)
 
 @dataclass
 class Sandbox:
-    """A model's workers and its retry lane, the last; the test plays the parent that holds their sockets."""
+    """A model's workers and what it has beside them, last; the test plays the parent that holds their sockets."""
 
     folder: Path
     name: str
     workers: int
+    beside: tuple[str, ...] = ("lane",)
     processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     def __enter__(self) -> Sandbox:
         (self.folder / self.name).mkdir()
-        self.sockets = [socket.socket(socket.AF_UNIX) for _ in range(self.workers + 1)]
+        self.sockets = [socket.socket(socket.AF_UNIX) for _ in range(self.workers + len(self.beside))]
         for worker, listening in enumerate(self.sockets):
             listening.bind(str(self.folder / self.name / f"{self._called('worker-', worker)}.sock"))
             listening.listen(128)
@@ -85,7 +86,9 @@ class Sandbox:
         return subprocess.Popen(command, pass_fds=[listening])
 
     def _called(self, prefix: str, worker: int) -> str:
-        return f"{prefix}{worker}" if worker < self.workers else f"{prefix.removesuffix('worker-')}lane"
+        if worker < self.workers:
+            return f"{prefix}{worker}"
+        return f"{prefix.removesuffix('worker-')}{self.beside[worker - self.workers]}"
 
 
 @dataclass

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from stopgap.stages import HandOver, Model, begun
 from stopgap.store import Deployment, Store
+from stopgap.takeovers import takeover_of
 
-__all__ = ["named", "record_of"]
+__all__ = ["answering_to", "named", "record_of"]
 
 
 def named(deployment: Deployment) -> Model:
@@ -19,3 +20,17 @@ def record_of(legacy: Deployment, store: Store) -> HandOver:
     if found is None or found.legacy != named(legacy):
         return begun(named(legacy), legacy.front.grpc_port)
     return found
+
+
+def answering_to(name: str, store: Store) -> Deployment:
+    """The deployment that is called so; where its model is retired, the one that has its name since.
+
+    Raises:
+        DeploymentError: There is none of either kind; says which there are.
+    """
+    found, record = store.find(name), store.hand_over(name)
+    if found is None and record is not None and record.candidate is not None:
+        successor = store.find(record.candidate.name)
+        if successor is not None and takeover_of(record, {successor.name: successor}):
+            return successor
+    return store.deployment(name)

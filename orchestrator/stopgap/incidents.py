@@ -47,7 +47,7 @@ class Incident:
     Attributes:
         name: What a refused caller is told.
         kind: `died`, `quarantined`, `state_lost` or `backing_off`.
-        worker: Its number, or `lane`.
+        worker: Its number, `lane` or `aside`.
         fingerprint: BLAKE2b of the request, hexadecimal; empty where it is not known which request it was.
         request_bytes: The size of that request's body.
         lines: The last that the worker printed.

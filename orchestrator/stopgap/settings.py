@@ -185,11 +185,11 @@ class Limits:
         """Enough tasks for all pools: TensorFlow aborts when it cannot start a thread.
 
         A worker has its main thread, two pools of `threads`, what a graph starts of its own (tf.data, queue runners;
-        11 were seen on two cores), and a thread for each connection. Two workers more than asked for: the retry lane,
-        and one being replaced.
+        11 were seen on two cores), and a thread for each connection. Three workers more than asked for: the retry
+        lane, observers', and one being replaced.
         """
         per_worker = 32 + 4 * self.threads + self.connections
-        return 16 + (self.workers + 2) * per_worker
+        return 16 + (self.workers + 3) * per_worker
 
 
 @dataclass(frozen=True)

@@ -148,7 +148,7 @@ def test_a_model_that_changes_state_has_one_worker(stopgap: Program) -> None:
 def test_workers_are_as_many_as_were_asked_for(stopgap: Program) -> None:
     assert stopgap.serve(RESAMPLER, "stn", "--workers", "2")["workers"] == 2
     sockets = stopgap.state / "fronts" / str(stopgap.port) / "sandboxes" / "stn"
-    named = ["control.sock", "lane.sock", "worker-0.sock", "worker-1.sock"]
+    named = ["aside.sock", "control.sock", "lane.sock", "worker-0.sock", "worker-1.sock"]
     assert sorted(socket.name for socket in sockets.glob("*.sock")) == named
 
 

@@ -32,7 +32,7 @@ BACK_PER_LOAD: Final = 1.5
 LOAD_GRACE_S: Final = 10.0
 LEAST_ASKED: Final = 3
 PRINTED_BY: Final = re.compile(r"\[(parent|worker (0|lane))\] ")
-MAY_BE_IN_SOCKETS_FOLDER: Final = {"worker-0.sock", "lane.sock", CONTROL_SOCKET, "ready.json"}
+MAY_BE_IN_SOCKETS_FOLDER: Final = {"worker-0.sock", "lane.sock", "aside.sock", CONTROL_SOCKET, "ready.json"}
 
 
 @pytest.fixture(scope="module", params=[pytest.param(wall, marks=getattr(pytest.mark, wall)) for wall in WALLS])

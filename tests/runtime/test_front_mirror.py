@@ -19,6 +19,7 @@ from stopgap.front.mirrored import Mirrored, mirrored
 from stopgap.front.mirroring import OBSERVER_HEADER
 from stopgap.front.settings import Mirror, Split, Takeover
 from stopgap.observer.receiver import receiving
+from stopgap_protos.serving_pb2 import PredictResponse
 
 from tests.front_scene import RANKER, Front, Sandbox, eventually, front_folder, running_front, upstream
 from tests.runtime.test_front_envoy import PREDICT, channel_to, message
@@ -98,6 +99,27 @@ def test_what_the_observer_asks_is_neither_mirrored_nor_counted_as_a_users(folde
         scene.asked(3, header=OBSERVER_HEADER, value="a guess")
         eventually(lambda: scene.counted() == Mirrored(predictions=3, sent=3, delivered=3))
         assert len(observer.sizes) == 3
+
+
+@pytest.mark.parametrize("beside", [("lane", "aside"), ("lane",)], ids=["there", "not there"])
+def test_what_an_observer_asks_goes_to_its_own_worker_or_to_the_users_while_that_is_not_there(
+    beside: tuple[str, ...], folder: Path
+) -> None:
+    with ExitStack() as stack:
+        stack.enter_context(Sandbox(folder / "sandboxes", "ranker", 2, beside=beside))
+        channel = stack.enter_context(channel_to(stack.enter_context(running_front(folder, ALL))))
+
+        def answering(header: str, value: str) -> set[str]:
+            call: Any = channel.unary_unary
+            predict = call(PREDICT, response_deserializer=PredictResponse.FromString)
+            metadata = ((header, value),)
+            answers = [predict(message("ranker"), timeout=30, metadata=metadata) for _ in range(8)]
+            return {str(answer.model_spec.signature_name) for answer in answers}
+
+        users = {"ranker/0", "ranker/1"}
+        assert answering(OBSERVER_HEADER, WORD) == ({"ranker/aside"} if "aside" in beside else users)
+        assert answering(COMPARISON_HEADER, "compare") == users
+        assert answering("x-user-id", "somebody") == users
 
 
 def test_what_is_shown_comes_with_the_requests_own_id(folder: Path) -> None:

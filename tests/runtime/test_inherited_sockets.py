@@ -31,13 +31,13 @@ class Handed:
     """Listening sockets and the pipe of an announcement, kept here while runtimes come and go.
 
     Attributes:
-        sockets: The workers'; the retry lane's and the parent's own are handed in behind them.
+        sockets: The workers'; the retry lane's, observers' and the parent's own are handed in behind them.
     """
 
     def __init__(self, folder: Path, count: int) -> None:
         self.paths = [folder / f"worker-{index}.sock" for index in range(count)]
         self.sockets = [bound(path) for path in self.paths]
-        self.others = [bound(folder / f"{name}.sock") for name in ("lane", "control")]
+        self.others = [bound(folder / f"{name}.sock") for name in ("lane", "aside", "control")]
         self.reader, self.writer = os.pipe()
 
     @property
@@ -241,7 +241,7 @@ def inode(listening: socket.socket) -> str:
 @pytest.mark.parametrize(
     ("options", "complaint"),
     [
-        (["--listen-fds={first}", "--workers=2"], "1 of the 4 listening sockets that are needed"),
+        (["--listen-fds={first}", "--workers=2"], "1 of the 5 listening sockets that are needed"),
         (["--listen-fds={first},{first}"], "names a descriptor twice"),
         (["--listen-fds=77"], "descriptor 77 is not a listening Unix socket"),
         (["--listen-fds={pipe}"], "descriptor {pipe} is not a listening Unix socket"),

@@ -261,6 +261,15 @@ def test_a_sample_that_was_changed_between_two_readings_is_no_alarm() -> None:
     assert any("sample" in text for text in warnings(totals_in(counts)))
 
 
+def test_it_is_none_for_whoever_reads_the_front_before_the_observer_does_either() -> None:
+    counts = advanced({}, Mirrored(5000, 500, 500), 100_000)
+    at_once = {**counts, **advanced(counts, Mirrored(10_000, 1000, 1000), 1_000_000)}
+    assert warnings(totals_in({**at_once, "seen": 1000, "joined": 1000})) == []
+    counts.update(advanced(counts, Mirrored(10_000, 1000, 1000), 1_000_000))
+    later = advanced(counts, Mirrored(20_000, 2000, 2000), 1_000_000)
+    assert any("sample" in text for text in warnings(totals_in({**counts, **later})))
+
+
 def test_both_accounts_are_held_against_each_other() -> None:
     counts = {"seen": 90, "joined": 70, f"dropped: {UNDELIVERED}": 10, f"dropped: {LOST}": 15}
     counts.update(advanced(counts, Mirrored(100, 100, 90, 10), 1_000_000))

@@ -1,4 +1,4 @@
-"""What stands before a front desk: who is turned away, what is written down before it runs, and by when it must end."""
+"""What stands before a front desk: who is turned away, what is noted before it runs, and by when it must end."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .keepsake import Keepsake
 from .quarantine import Fingerprint, Quarantine
 from .scoreboard import Scoreboard
 
-__all__ = ["Desk", "closed", "screened", "watched", "written_down"]
+__all__ = ["Desk", "closed", "noted", "screened", "watched", "written_down"]
 
 Desk = Callable[[Request], Response]
 
@@ -44,6 +44,16 @@ def written_down(answer: Desk, scoreboard: Scoreboard, keepsake: Keepsake | None
     return answer_alone
 
 
+def noted(answer: Desk, scoreboard: Scoreboard) -> Desk:
+    """Where a process is there only while it is needed: the parent sees when it was."""
+
+    def answer_and_note(request: Request) -> Response:
+        scoreboard.note_asked()
+        return answer(request)
+
+    return answer_and_note
+
+
 def watched(answer: Desk, scoreboard: Scoreboard, limit_s: float) -> Desk:
     """Whatever its answer is stuck in, the parent sees that it is."""
 
@@ -54,18 +64,19 @@ def watched(answer: Desk, scoreboard: Scoreboard, limit_s: float) -> Desk:
     return answer_in_time
 
 
-def closed(name: str, why: str, left_s: Callable[[], float]) -> Desk:
+def closed(name: str, why: str, until: float, *, others: bool = False) -> Desk:
     """In place of a model that is not run for a while: an answer at once, rather than a queue.
 
     Args:
         why: As a sentence's second half.
-        left_s: How long that still lasts.
+        until: How long that lasts, by `time.monotonic()`.
+        others: Whether the front is to look for other workers.
     """
 
     def answer(request: Request) -> Response:
-        if request.path == HEALTH:  # else the front would look for other workers, of which there are none
-            return Response(200, {"content-type": "text/plain"}, (b"backing off\n",))
-        seconds = math.ceil(left_s())
+        if request.path == HEALTH:
+            return Response(503 if others else 200, {"content-type": "text/plain"}, (b"closed\n",))
+        seconds = math.ceil(until - time.monotonic())
         refused = refusal(request, Fault(Code.UNAVAILABLE, f"{name} is not run for {seconds} s: {why}"))
         return refused._replace(headers={**refused.headers, "retry-after": str(max(1, seconds))})
 

@@ -14,6 +14,7 @@ from typing import Final, NoReturn
 
 from . import kernel
 from .capi import TensorFlow
+from .duty import Duty
 from .keepsake import Keepsake
 from .quarantine import Quarantine
 from .scoreboard import Scoreboard
@@ -32,7 +33,7 @@ def execute(inheritance: Inheritance) -> NoReturn:
     program = sys.orig_argv[: len(sys.orig_argv) - len(sys.argv) + 1]
     own = [f"--called={inheritance.name}", f"--descriptors={','.join(map(str, inheritance.descriptors))}"]
     own += ["--warm-up"] if inheritance.warm_up else []
-    own += ["--alone"] if inheritance.alone else []
+    own += [f"--duty={inheritance.duty.value}", f"--memory={inheritance.memory_bytes}"]
     arguments = [*program, COMMAND, *own, *without_descriptors(sys.argv[2:])]
     os.execv(sys.executable, arguments)  # noqa: S606 - that is what it is all about
 
@@ -42,7 +43,8 @@ def work_executed(parser: argparse.ArgumentParser, arguments: list[str]) -> NoRe
     parser.add_argument("--called", required=True)
     parser.add_argument("--descriptors", required=True)
     parser.add_argument("--warm-up", action="store_true")
-    parser.add_argument("--alone", action="store_true")
+    parser.add_argument("--duty", type=Duty, required=True)
+    parser.add_argument("--memory", type=int, required=True)
     own, rest = parser.parse_known_args(arguments)
     kernel.make_undumpable()
     settings = parse_serve(argparse.ArgumentParser(prog=parser.prog), rest)
@@ -50,6 +52,7 @@ def work_executed(parser: argparse.ArgumentParser, arguments: list[str]) -> NoRe
     work(
         Inheritance(
             own.called,
+            own.duty,
             settings,
             TensorFlow.load(settings.bundle),
             socket.socket(fileno=listener),
@@ -57,7 +60,7 @@ def work_executed(parser: argparse.ArgumentParser, arguments: list[str]) -> NoRe
             Quarantine(quarantine),
             control=control,
             warm_up=own.warm_up,
-            alone=own.alone,
+            memory_bytes=own.memory,
             keepsake=Keepsake(keepsake[0]) if keepsake else None,
         )
     )

@@ -34,7 +34,7 @@ class Incident(NamedTuple):
 
     Attributes:
         at: Seconds since 1970.
-        worker: Its number, or "lane".
+        worker: Its number, "lane" or "aside".
         cause: The signal, say.
         fingerprint: Of the request, where it is known which it was.
         lines: The last that the worker printed: hostile, made printable.

@@ -16,11 +16,22 @@ import resource
 import struct
 import termios
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-__all__ = ["ALLOWED", "call", "call_process", "confine", "die_with_parent", "limit_memory", "make_undumpable"]
+__all__ = [
+    "ALLOWED",
+    "call",
+    "call_process",
+    "confine",
+    "die_with_parent",
+    "give_way",
+    "limit_memory",
+    "make_undumpable",
+    "private_bytes",
+]
 
 _PR_SET_PDEATHSIG: Final = 1
 _PR_SET_DUMPABLE: Final = 4
@@ -31,6 +42,7 @@ _SECCOMP_SET_MODE_FILTER: Final = 1
 _SECCOMP_FILTER_FLAG_TSYNC: Final = 1
 _AUDIT_ARCH_X86_64: Final = 0xC000003E
 _X32_BIT: Final = 0x40000000
+_LOWEST_PRIORITY: Final = 19
 _CLONE_THREAD: Final = 0x00010000
 
 # Everything that inference needs: recorded from the model zoo, minus what only a library's start-up wants.
@@ -147,6 +159,26 @@ def call_process(name: str) -> None:
     """What `ps` and `top` call this process; 15 bytes of it at most."""
     if _libc.prctl(_PR_SET_NAME, name.encode(), 0, 0, 0) != 0:
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_NAME)")
+
+
+def give_way() -> None:
+    """This process, and every thread that it will start, runs on what all others leave of the processors.
+
+    Niceness alone is told only to the processes of one control group: a processor that runs nothing but processes of
+    SCHED_IDLE counts as idle for whoever wakes up (sched(7)).
+    """
+    os.nice(_LOWEST_PRIORITY)
+    with suppress(OSError):  # gVisor knows no such policy
+        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+
+
+def private_bytes(pid: int) -> int:
+    """What a process has resident that it shares with nobody, roughly: 0 where there is none."""
+    try:
+        resident, shared = map(int, Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[1:3])
+    except (OSError, ValueError):
+        return 0
+    return (resident - shared) * mmap.PAGESIZE
 
 
 def limit_memory(more_bytes: int) -> None:

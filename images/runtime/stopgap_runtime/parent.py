@@ -12,8 +12,7 @@ import select
 import signal
 import socket
 import sys
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from types import FrameType
 from typing import Any, Final
 
@@ -22,6 +21,7 @@ from .announcement import Announcement, DescriptorAnnouncement, FileAnnouncement
 from .back_off import BackOff
 from .capi import TensorFlow
 from .control import Control
+from .duty import Duty
 from .errand import Errand
 from .incidents import Incident, Incidents, Kind
 from .keepsake import hand_over
@@ -36,18 +36,21 @@ __all__ = ["EXIT_LOAD_FAILED", "Parent"]
 
 EXIT_LOAD_FAILED: Final = 3
 _TICK_S: Final = 0.05
-_LANE_IDLE_S: Final = 60.0
+_IDLE_S: Final = 60.0
+_NO_ROOM_S: Final = 60.0
 _AUDIT_LIMIT_S: Final = 90.0
 _HAND_OVER_LIMIT_S: Final = 10.0
 LANE: Final = "lane"
+ASIDE: Final = "aside"
 CONTROL: Final = "control"
 
 
 class Parent:
-    """All workers of one model, and the retry lane: one more, made when it is needed, which runs one request at a time.
+    """All workers of one model, and two more that are made when they are needed: the retry lane, and one for observers.
 
-    Who was in flight beside a culprit is asked again there, alone. So the request that ends the lane's worker is the
-    culprit, and is not run again.
+    Who was in flight beside a culprit is asked again in the lane, alone. So the request that ends the lane's worker is
+    the culprit, and is not run again. What observers ask meets none of the users' requests: neither in a queue nor,
+    should it end its worker, in that.
     """
 
     def __init__(self, settings: ServeSettings) -> None:
@@ -58,6 +61,7 @@ class Parent:
         self._incidents = Incidents()
         self._suspicion = Suspicion()
         self._back_off = BackOff(settings.most_deaths_a_minute)
+        self._aside_back_off = BackOff(settings.most_deaths_a_minute)
         self._probe = Errand(_AUDIT_LIMIT_S)
         self._hand_over = Errand(_HAND_OVER_LIMIT_S)
 
@@ -74,7 +78,8 @@ class Parent:
             takers={b"a": self._let_probe, b"x": self._let_exhaust, b"k": self._let_hand_over},
         )
         self._tensorflow = TensorFlow.load(self._settings.bundle)
-        self._lane = self._place(LANE, self._listener_of(LANE, handed_in[-2:-1]), alone=True)
+        self._lane = self._place(LANE, self._listener_of(LANE, handed_in[-3:-2]), Duty.ALONE)
+        self._aside = self._place(ASIDE, self._listener_of(ASIDE, handed_in[-2:-1]), Duty.ASIDE)
         gc.collect()
         gc.freeze()  # the workers share these pages as long as no collector writes on them
         try:
@@ -87,7 +92,7 @@ class Parent:
 
     @property
     def _places(self) -> tuple[WorkerProcess, ...]:
-        return *self._workers, self._lane
+        return *self._workers, self._lane, self._aside
 
     def _keep(self) -> int:
         while True:
@@ -113,34 +118,49 @@ class Parent:
                 worker.terminate()
             if worker.may_start:
                 self._start(worker, pausing)
-        if self._lane.idle_s > _LANE_IDLE_S:
-            self._lane.terminate()
+        for place in (self._lane, self._aside):
+            if place.idle_s > _IDLE_S or place.is_to_open:
+                place.terminate()
         if not self._announced and all(worker.loaded for worker in self._workers):
             self._grow_or_announce()
 
     def _start(self, worker: WorkerProcess, pausing: bool) -> None:
         if pausing:
-            most = self._settings.most_deaths_a_minute
-            worker.start_turning_away(f"{most} of its workers have died within a minute", self._left_s())
+            worker.start_turning_away(self._too_many_deaths, self._back_off.left_s)
         else:
             worker.start()
 
-    def _left_s(self) -> Callable[[], float]:
-        until = time.monotonic() + self._back_off.left_s
-        return lambda: until - time.monotonic()
+    def _start_aside(self) -> None:
+        """With the memory that the others leave, if that holds the model once more; until then they are asked."""
+        left_bytes = 0
+        if self._settings.worker_memory_bytes:
+            taken = [kernel.private_bytes(place.pid) for place in self._places if place.alive]
+            left_bytes = self._settings.worker_memory_bytes - sum(taken)
+            if left_bytes < max(taken, default=0):
+                self._aside.start_turning_away("for observers it has no memory", _NO_ROOM_S)
+                return
+        if self._aside_back_off.left_s:
+            self._aside.start_turning_away(self._too_many_deaths, self._aside_back_off.left_s)
+            return
+        self._aside.start(left_bytes)
+
+    @property
+    def _too_many_deaths(self) -> str:
+        return f"{self._settings.most_deaths_a_minute} of its workers have died within a minute"
 
     def _wait(self) -> None:
         """Until somebody says something, a signal comes, or it is time to look at the clock."""
         waited_for = [self._wakeup.fileno(), *self._control.descriptors]
         waited_for += [number for place in self._places for number in place.descriptors]
-        lane_may_start = self._lane.may_start and self._announced and not self._draining
-        if lane_may_start:
-            waited_for.append(self._lane.callers)
+        starting = {self._lane: self._lane.start, self._aside: self._start_aside}
+        startable = [place for place in starting if self._announced and not self._draining and place.may_start]
+        waited_for += [place.callers for place in startable]
         readable, _, _ = select.select(waited_for, [], [], _TICK_S)
         if self._wakeup.fileno() in readable:
             self._wakeup.recv(4096)
-        if lane_may_start and self._lane.callers in readable:
-            self._lane.start()
+        for place in startable:
+            if place.callers in readable:
+                starting[place]()
         self._control.attend()
         for place in self._places:
             if place.alive:
@@ -178,8 +198,9 @@ class Parent:
         incident = self._record(kind, place.name, death.cause, death.alone, death.lines)
         if death.keepsake is not None:
             self._incidents.keep(incident, death.keepsake)
-        if self._back_off.note_death():
-            self._record(Kind.BACKING_OFF, place.name, f"not run for {self._back_off.left_s:.0f} s", None, ())
+        back_off = self._aside_back_off if place is self._aside else self._back_off
+        if back_off.note_death():
+            self._record(Kind.BACKING_OFF, place.name, f"not run for {back_off.left_s:.0f} s", None, ())
 
     def _is_to_blame(self, request: Fingerprint, death: Death, *, beside: bool) -> bool:
         """Whether a request has ended the worker that ran it, and not the kernel or a person for another's fault."""
@@ -254,8 +275,8 @@ class Parent:
         self._announcement.make(wanted, changes_state, self._tensorflow.version)
         _say(f"serving {self._settings.name} version {self._settings.model_version}, workers: {wanted}")
 
-    def _place(self, name: str, listener: Listener, *, alone: bool = False) -> WorkerProcess:
-        return WorkerProcess(name, self._settings, self._tensorflow, listener, self._quarantine, alone=alone)
+    def _place(self, name: str, listener: Listener, duty: Duty = Duty.USERS) -> WorkerProcess:
+        return WorkerProcess(name, self._settings, self._tensorflow, listener, self._quarantine, duty=duty)
 
     def _listener_of(self, name: str, handed_in: Sequence[int]) -> Listener:
         """The one that was handed in for it, else one that is bound here."""

@@ -1,5 +1,5 @@
-"""What a worker tells its parent without a word: its stage, that it lives, by when what it does must have ended, what
-it runs alone.
+"""What a worker tells its parent without a word: its stage, that it lives, when it was asked last, by when what it does
+must have ended, what it runs alone.
 
 One page of shared memory for each worker. The worker writes, the parent reads; a worker that lies in it can only get
 itself replaced, or not replaced, and requests of its own model turned away, or not. Times are `time.monotonic()`, which
@@ -34,9 +34,11 @@ _ALONE: Final = struct.Struct("=?Q16s")
 _ALONE_AT: Final = 8
 _BEAT: Final = struct.Struct("=Q")
 _BEAT_AT: Final = 40
+_ASKED: Final = struct.Struct("=d")
+_ASKED_AT: Final = 48
 _SLOT: Final = struct.Struct("=d")
 _SLOTS_EACH: Final = 2
-_FIRST_SLOT: Final = 48
+_FIRST_SLOT: Final = 56
 _NEVER: Final = 0.0
 
 
@@ -85,6 +87,16 @@ class Scoreboard:
     def show_life(self) -> None:
         """Changes it."""
         _BEAT.pack_into(self._memory, _BEAT_AT, (self.beat + 1) % (1 << 64))
+
+    @property
+    def last_asked(self) -> float:
+        """When somebody has asked last, as far as that is noted; zero before."""
+        last: float = _ASKED.unpack_from(self._memory, _ASKED_AT)[0]
+        return last
+
+    def note_asked(self) -> None:
+        """Notes that somebody asks now."""
+        _ASKED.pack_into(self._memory, _ASKED_AT, time.monotonic())
 
     @contextmanager
     def busy_until(self, deadline: float) -> Iterator[None]:

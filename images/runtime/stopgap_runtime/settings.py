@@ -32,8 +32,8 @@ class ServeSettings:
         requests_kept: Whether the request that has ended a worker alone may be looked at.
         exhaust: What an audit may use up here, by the attempts' names, since nobody is served by this sandbox.
         memory_bytes, tmp_bytes, tasks, open_files: What this sandbox has of each, where that may be used up.
-        listen_fds: Listening sockets that were handed in: one for each worker, then the retry lane's and the parent's
-            own; where there are none, each is bound in `sockets`.
+        listen_fds: Listening sockets that were handed in: one for each worker, then the retry lane's, the one for
+            observers and the parent's own; where there are none, each is bound in `sockets`.
         ready_fd: Where to announce that all workers have loaded; None for the file `ready.json` in `sockets`.
     """
 
@@ -108,10 +108,11 @@ def parse_serve(parser: argparse.ArgumentParser, arguments: list[str]) -> ServeS
     given["op_libraries"] = tuple(given["op_libraries"])
     given["also_called"] = tuple(given["also_called"])
     settings = ServeSettings(**given)
-    if settings.listen_fds and len(settings.listen_fds) < settings.workers + 2:
+    needed = settings.workers + 3
+    if settings.listen_fds and len(settings.listen_fds) < needed:
         parser.error(
-            f"--listen-fds hands in {len(settings.listen_fds)} of the {settings.workers + 2} listening sockets "
-            "that are needed: one for each worker, last the retry lane's and the parent's own"
+            f"--listen-fds hands in {len(settings.listen_fds)} of the {needed} listening sockets that are needed: one "
+            "for each worker, last the retry lane's, the one for observers and the parent's own"
         )
     return settings
 

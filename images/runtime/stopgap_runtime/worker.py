@@ -13,9 +13,10 @@ from types import FrameType
 from typing import Final, NoReturn
 
 from . import kernel
-from .admission import Desk, closed, screened, watched, written_down
+from .admission import Desk, closed, noted, screened, watched, written_down
 from .birth import end
 from .capi import TensorFlow
+from .duty import Duty
 from .faults import Fault
 from .front_desk import FrontDesk
 from .grpc_api import GrpcApi
@@ -44,12 +45,12 @@ class Inheritance:
         name: What the process is called.
         control: Descriptor to report on, once: `loaded <1 if the model changes state>` or `failed <code> <text>`.
         warm_up: False after a worker died of its warm-up. Without, no run takes place in its caller's thread.
-        alone: Whether it is the retry lane's: one request at a time, each on a connection of its own, written down
-            before it runs, without a warm-up.
+        memory_bytes: What it may have beyond what it starts with; 0 for as much as there is.
         keepsake: Where the retry lane keeps each request, if it may.
     """
 
     name: str
+    duty: Duty
     settings: ServeSettings
     tensorflow: TensorFlow
     listener: socket.socket
@@ -57,7 +58,7 @@ class Inheritance:
     quarantine: Quarantine
     control: int
     warm_up: bool
-    alone: bool
+    memory_bytes: int
     keepsake: Keepsake | None
 
     @property
@@ -89,10 +90,10 @@ def work(inheritance: Inheritance) -> NoReturn:
     _end_after(inheritance, lambda: _serve(inheritance))
 
 
-def turn_away(inheritance: Inheritance, why: str, left_s: Callable[[], float]) -> NoReturn:
+def turn_away(inheritance: Inheritance, why: str, until: float) -> NoReturn:
     """In place of `work`, for as long as the model is not run: no model is loaded, nothing is read but a head."""
-    settings = inheritance.settings
-    _end_after(inheritance, lambda: _answer_all(inheritance, closed(settings.name, why, left_s), changes_state=False))
+    desk = closed(inheritance.settings.name, why, until, others=inheritance.duty is Duty.ASIDE)
+    _end_after(inheritance, lambda: _answer_all(inheritance, desk, changes_state=False))
 
 
 def lay_down_rights(listener: socket.socket | None = None) -> None:
@@ -106,6 +107,8 @@ def _end_after(inheritance: Inheritance, serve: Callable[[], int]) -> NoReturn:
         kernel.call_process(inheritance.name)
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
         signal.signal(signal.SIGTERM, _on_sigterm)
+        if inheritance.duty is Duty.ASIDE:
+            kernel.give_way()
         lay_down_rights(inheritance.listener)
         exit_code = serve()
     except _DrainRequested:  # while it was loading
@@ -123,8 +126,8 @@ def _on_sigterm(_signal: int, _frame: FrameType | None) -> None:
 
 def _serve(inheritance: Inheritance) -> int:
     settings, scoreboard = inheritance.settings, inheritance.scoreboard
-    if settings.worker_memory_bytes:
-        kernel.limit_memory(settings.worker_memory_bytes)
+    if inheritance.memory_bytes:
+        kernel.limit_memory(inheritance.memory_bytes)
     try:
         servable = _loaded(inheritance)
     except Fault as fault:
@@ -141,20 +144,22 @@ def _serve(inheritance: Inheritance) -> int:
     )
     front_desk = FrontDesk(GrpcApi(data_plane), RestApi(data_plane, settings.max_message_bytes))
     desk: Desk = front_desk.answer
-    if inheritance.alone:
+    if inheritance.duty is Duty.ALONE:
         desk = written_down(desk, scoreboard, inheritance.keepsake)
+    if inheritance.duty is not Duty.USERS:
+        desk = noted(desk, scoreboard)
     desk = watched(desk, scoreboard, settings.run_timeout_s + BESIDES_ITS_RUN_S)
     desk = screened(desk, settings.name, inheritance.quarantine)
     return _answer_all(inheritance, desk, changes_state=servable.changes_any_state)
 
 
 def _answer_all(inheritance: Inheritance, desk: Desk, *, changes_state: bool) -> int:
-    settings = inheritance.settings
+    settings, alone = inheritance.settings, inheritance.duty is Duty.ALONE
     server = Server(
         inheritance.listener,
         desk,
-        connections=1 if inheritance.alone else settings.connections,
-        keeps_alive=not inheritance.alone,
+        connections=1 if alone else settings.connections,
+        keeps_alive=not alone,
         show_life=inheritance.scoreboard.show_life,
         max_body_bytes=settings.max_message_bytes + FRAME_HEADER_BYTES,
     )

@@ -14,6 +14,7 @@ from typing import Final, NamedTuple, NoReturn
 
 from .birth import cut_off, forked
 from .capi import TensorFlow
+from .duty import Duty
 from .executed import execute
 from .faults import Code
 from .keepsake import Keepsake
@@ -62,7 +63,7 @@ class WorkerProcess:
 
     Args:
         name: Its number, or what else it is called in the log.
-        alone: Whether it is the retry lane's; see `worker.Inheritance`.
+        duty: Whom it is there for.
     """
 
     def __init__(
@@ -73,9 +74,10 @@ class WorkerProcess:
         listener: Listener,
         quarantine: Quarantine,
         *,
-        alone: bool = False,
+        duty: Duty = Duty.USERS,
     ) -> None:
         self.name = name
+        self.duty = duty
         self.alive = False
         self.loaded = False
         self.turns_away = False
@@ -85,14 +87,14 @@ class WorkerProcess:
         self._tensorflow = tensorflow
         self._listener = listener
         self._quarantine = quarantine
-        self._alone = alone
-        self._warm_up = not alone
+        self._warm_up = duty is not Duty.ALONE
         self._deaths = 0
         self._keepsake: Keepsake | None = None
         self._control: tuple[int, ...] = ()
         self._killed_for = ""
         self._pause_s = 0.0
         self._not_before = 0.0
+        self._turned_away_until = 0.0
         self._busy_at = math.inf
 
     @property
@@ -112,29 +114,36 @@ class WorkerProcess:
 
     @property
     def idle_s(self) -> float:
-        """For how long the retry lane's process has answered nobody."""
+        """For how long a process that is there only while it is needed has answered nobody."""
         return time.monotonic() - self._busy_at
+
+    @property
+    def is_to_open(self) -> bool:
+        """Whether a process turns requests away, and has done so for as long as it was to."""
+        return self.alive and self.turns_away and time.monotonic() >= self._turned_away_until
 
     @property
     def busy(self) -> bool:
         """Whether a request is being answered, or was when the process ended that has not been buried yet."""
         return self.alive and self._scoreboard.busy
 
-    def start(self) -> None:
+    def start(self, memory_bytes: int | None = None) -> None:
         """Makes a process behind the socket, which serves the model.
 
         Forked, until so many have died in one layout of addresses that somebody may be looking for it: then executed.
+
+        Args:
+            memory_bytes: What it may have, where that is less than any other worker.
         """
         body = execute if self._deaths >= _DEATHS_IN_ONE_LAYOUT else work
-        self._try_to_fork(body, turns_away=False)
+        self._try_to_fork(body, self._settings.worker_memory_bytes if memory_bytes is None else memory_bytes)
+        self.turns_away = False
 
-    def start_turning_away(self, why: str, left_s: Callable[[], float]) -> None:
+    def start_turning_away(self, why: str, for_s: float) -> None:
         """Makes a process behind the socket that refuses every request."""
-
-        def body(inheritance: Inheritance) -> NoReturn:
-            turn_away(inheritance, why, left_s)
-
-        self._try_to_fork(body, turns_away=True)
+        until = self._turned_away_until = time.monotonic() + for_s
+        self._try_to_fork(lambda inheritance: turn_away(inheritance, why, until), self._settings.worker_memory_bytes)
+        self.turns_away = True
 
     def listen(self) -> None:
         """Takes what the worker has printed and reported so far."""
@@ -153,8 +162,9 @@ class WorkerProcess:
         if not self.alive:
             return
         self._pulse.look(self._scoreboard.beat)
-        if not self.loaded or self._scoreboard.alone is not None:
-            self._busy_at = time.monotonic()  # a load may take longer than an idle process is kept
+        # A load, and a run, may take longer than an idle process is kept.
+        under_way = not self.loaded or self._scoreboard.busy
+        self._busy_at = time.monotonic() if under_way else max(self._busy_at, self._scoreboard.last_asked)
         if not self._killed_for and (reason := self._late()):
             self._kill(reason)
 
@@ -209,26 +219,25 @@ class WorkerProcess:
     def _is_asked(self) -> bool:
         return not math.isinf(self._drain_by)
 
-    def _try_to_fork(self, body: Callable[[Inheritance], NoReturn], *, turns_away: bool) -> None:
+    def _try_to_fork(self, body: Callable[[Inheritance], NoReturn], memory_bytes: int) -> None:
         """Makes a process, or leaves it for later where the sandbox has no task, descriptor or memory left."""
         try:
-            self._fork(body)
+            self._fork(body, memory_bytes)
         except OSError as refused:
             self._put_off()
             print(f"[parent] no process for worker {self.name}: {refused}", file=sys.stderr)  # noqa: T201 - the log
-        else:
-            self.turns_away = turns_away
 
-    def _fork(self, body: Callable[[Inheritance], NoReturn]) -> None:
+    def _fork(self, body: Callable[[Inheritance], NoReturn], memory_bytes: int) -> None:
         with ExitStack() as undo:
             log_reader, log_writer = _pipe(undo)
             control_reader, control_writer = _pipe(undo)
             scoreboard = Scoreboard(self._settings.connections)
             undo.callback(scoreboard.close)
-            if self._alone and self._settings.requests_kept and self._keepsake is None:
+            if self.duty is Duty.ALONE and self._settings.requests_kept and self._keepsake is None:
                 self._keepsake = Keepsake()
             inheritance = Inheritance(
                 f"worker {self.name}",
+                self.duty,
                 self._settings,
                 self._tensorflow,
                 self._listener.socket,
@@ -236,7 +245,7 @@ class WorkerProcess:
                 self._quarantine,
                 control=control_writer,
                 warm_up=self._warm_up,
-                alone=self._alone,
+                memory_bytes=memory_bytes,
                 keepsake=self._keepsake,
             )
             self.pid = forked(lambda: _live(body, inheritance, log_writer))

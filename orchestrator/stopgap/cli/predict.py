@@ -117,11 +117,12 @@ def _check_format(shown_as: str, output: Path | None) -> None:
 def _address_of(name: str) -> str:
     # Only here is a deployment of this machine's needed; with --address the client works without any.
     from stopgap.engines.choice import Engines  # noqa: PLC0415
+    from stopgap.hand_overs import answering_to  # noqa: PLC0415
     from stopgap.recovery import revive  # noqa: PLC0415
     from stopgap.store import Store  # noqa: PLC0415
 
     store = Store.default()
-    deployment = store.deployment(name)
+    deployment = answering_to(name, store)
     with reporter() as report:
         revive(deployment, Engines(store.folder), store, report.progress)
     return deployment.address

@@ -42,6 +42,7 @@ MODEL_FOLDER = "/model"
 OP_LIBRARIES_FOLDER = "/op-libraries"
 SOCKETS_FOLDER = "/run/stopgap"
 LANE_SOCKET = "lane.sock"
+ASIDE_SOCKET = "aside.sock"
 CONTROL_SOCKET = "control.sock"
 XDS_FOLDER = "/etc/stopgap/xds"
 SANDBOXES_FOLDER = "/run/stopgap/sandboxes"
@@ -142,8 +143,9 @@ class SandboxSpec:
 
     @property
     def listeners(self) -> tuple[str, ...]:
-        """The names of its sockets: one for each worker, the retry lane's, and the one on which its parent is asked."""
-        return *(f"worker-{index}.sock" for index in range(self.limits.workers)), LANE_SOCKET, CONTROL_SOCKET
+        """The names of its sockets: the workers', the lane's, observers', and that on which its parent is asked."""
+        workers = (f"worker-{index}.sock" for index in range(self.limits.workers))
+        return *workers, LANE_SOCKET, ASIDE_SOCKET, CONTROL_SOCKET
 
     @property
     def labels(self) -> dict[str, str]:

@@ -10,7 +10,10 @@ from typing import Any
 
 from stopgap.front.settings import FrontSettings, Upstream
 
-__all__ = ["FRAME_BYTES", "cluster"]
+__all__ = ["FRAME_BYTES", "UNCHECKED", "cluster", "endpoint", "health_check"]
+
+UNCHECKED = {"health_check_config": {"disable_active_health_check": True}}
+"""Of an endpoint that always counts as healthy."""
 
 # gRPC puts a flag and a length before each message.
 FRAME_BYTES = 5
@@ -33,7 +36,7 @@ def cluster(settings: FrontSettings, upstream: Upstream) -> dict[str, Any]:
         "per_connection_buffer_limit_bytes": settings.max_message_bytes + FRAME_BYTES,
         "typed_extension_protocol_options": {"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": _http11()},
         "circuit_breakers": {"thresholds": [_thresholds(upstream.workers)]},
-        "health_checks": [_health_check()],
+        "health_checks": [health_check()],
         "load_assignment": {
             "cluster_name": upstream.name,
             "endpoints": _by_priority(settings, upstream),
@@ -63,7 +66,8 @@ def _thresholds(workers: int) -> dict[str, int]:
     }
 
 
-def _health_check() -> dict[str, Any]:
+def health_check() -> dict[str, Any]:
+    """The `envoy.config.core.v3.HealthCheck` of a worker."""
     return {
         "timeout": "1s",
         "interval": "1s",
@@ -76,13 +80,13 @@ def _health_check() -> dict[str, Any]:
 
 
 def _by_priority(settings: FrontSettings, upstream: Upstream) -> list[dict[str, Any]]:
-    workers = {"lb_endpoints": [_endpoint(path) for path in settings.worker_sockets(upstream)]}
+    workers = {"lb_endpoints": [endpoint(path) for path in settings.worker_sockets(upstream)]}
     if not upstream.retried:
         return [workers]
     # Nobody is behind the lane until it is needed, and a health check is no need.
-    unchecked = {"health_check_config": {"disable_active_health_check": True}}
-    return [workers, {"priority": 1, "lb_endpoints": [_endpoint(settings.lane_socket(upstream), **unchecked)]}]
+    return [workers, {"priority": 1, "lb_endpoints": [endpoint(settings.lane_socket(upstream), **UNCHECKED)]}]
 
 
-def _endpoint(path: str, **more: Any) -> dict[str, Any]:
+def endpoint(path: str, **more: Any) -> dict[str, Any]:
+    """The `envoy.config.endpoint.v3.LbEndpoint` of a socket; `more` are further fields of its Endpoint."""
     return {"endpoint": {"address": {"pipe": {"path": path}}, **more}}

@@ -16,6 +16,7 @@ from stopgap.front.mirroring import (
     PREDICT,
     asked_cluster,
     by_observer,
+    compared_cluster,
     mirror_policies,
     mirrors_of,
     of_observer,
@@ -77,7 +78,7 @@ def _to_model(upstream: Upstream) -> Iterator[dict[str, Any]]:
         predictions["path"] = PREDICT
         compared = {**predictions, "headers": [{"name": COMPARISON_HEADER, "present_match": True}]}
         asked = to_model(of_observer(upstream), compared, **_AS_THE_CALLER_SAYS)
-        yield {**asked, "route": {**asked["route"], "cluster": asked_cluster(upstream.name)}}
+        yield {**asked, "route": {**asked["route"], "cluster": compared_cluster(upstream.name)}}
         yield to_model(upstream, predictions, **_AS_THE_CALLER_SAYS, **mirror_policies(upstream))
     yield to_model(upstream, _named(upstream.name), **_AS_THE_CALLER_SAYS)
 
@@ -110,7 +111,7 @@ def _compared(route: Mapping[str, Any], upstream: Upstream) -> dict[str, Any]:
     action = {name: value for name, value in route["route"].items() if name != "retry_policy"}
     return {
         **_predictions(route, {"name": COMPARISON_HEADER, "present_match": True}),
-        "route": {**action, "cluster": asked_cluster(upstream.name)},
+        "route": {**action, "cluster": compared_cluster(upstream.name)},
     }
 
 

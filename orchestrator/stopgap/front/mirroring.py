@@ -1,12 +1,17 @@
 """What observers add to Envoy's files: a sample of a model's predictions is mirrored to each of them, which asks too.
 
-Three things for a model called `ranker`:
+Four things for a model called `ranker`:
 
 - the cluster `mirror/shadow/ranker`, which is the socket of its shadow's observer, and `mirror/recording/ranker`, which
   is its recorder's. Envoy sends a request on and a copy of it there; what becomes of the copy is nobody's concern, and
   no user waits for it;
-- the cluster `asked/ranker`, which is the model's own workers once more. What observers ask goes there, so that it is
-  counted apart from what users ask, has limits of its own, and is not asked again in the retry lane;
+- the cluster `asked/ranker`, to which goes what observers ask: counted apart from what users ask, with limits of its
+  own, and not asked again in the retry lane. Behind it is a worker for observers alone, which makes way for the others
+  and whose end no user notices; the sandbox makes it when its health is asked for. While it is not there, since it is
+  being made or since the memory does not hold the model once more, the model's other workers are asked; so they are
+  where a model has a state, which no other worker has, and where it has no users;
+- the cluster `compared/ranker`, which is the model's own workers once more, for what a comparison or a replay asks: its
+  times are to be those of users;
 - routes before the model's own. The first take what observers ask, which they mark with a header that nobody else
   knows, and what a comparison or a replay asks; the last mirrors.
 
@@ -18,7 +23,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from stopgap.front.clusters import FRAME_BYTES, cluster
+from stopgap.front.clusters import FRAME_BYTES, UNCHECKED, cluster, endpoint, health_check
 from stopgap.front.settings import FrontSettings, Mirror, Upstream
 
 __all__ = [
@@ -26,6 +31,7 @@ __all__ = [
     "PREDICT",
     "asked_cluster",
     "by_observer",
+    "compared_cluster",
     "mirror_cluster",
     "mirror_policies",
     "mirrors_of",
@@ -48,6 +54,8 @@ _PATIENCE = "2s"
 _ASKED_AT_ONCE = 64
 # As many as a replay has in flight.
 _WAITING_TO_ASK = 1024
+# So many seconds without an answer: a worker that runs on idle processors has them where there are none.
+_FAILED_CHECKS = 5
 
 
 def mirror_cluster(name: str, observer: str) -> str:
@@ -60,11 +68,18 @@ def asked_cluster(name: str) -> str:
     return f"asked/{name}"
 
 
+def compared_cluster(name: str) -> str:
+    """The cluster by which a comparison or a replay asks the model while it is observed."""
+    return f"compared/{name}"
+
+
 def observer_clusters(settings: FrontSettings, upstream: Upstream) -> list[dict[str, Any]]:
     """Those that a model has beside its own."""
     found = [_mirror(settings, upstream, mirror) for mirror in upstream.mirrors]
     if upstream.observers:
         found.append(_asked(settings, upstream))
+    if mirrors_of(upstream):
+        found.append(_again(settings, upstream, compared_cluster(upstream.name)))
     return found
 
 
@@ -102,8 +117,22 @@ def of_observer(upstream: Upstream) -> Upstream:
 
 
 def _asked(settings: FrontSettings, upstream: Upstream) -> dict[str, Any]:
-    again = cluster(settings, of_observer(upstream))
     name = asked_cluster(upstream.name)
+    again = _again(settings, upstream, name)
+    if upstream.only_observed or not upstream.retried:
+        return again
+    aside = {"lb_endpoints": [endpoint(settings.aside_socket(upstream))]}
+    others = [endpoint(path, **UNCHECKED) for path in settings.worker_sockets(upstream)]
+    return {
+        **again,
+        "load_assignment": {"cluster_name": name, "endpoints": [aside, {"priority": 1, "lb_endpoints": others}]},
+        "health_checks": [{**health_check(), "unhealthy_threshold": _FAILED_CHECKS}],
+    }
+
+
+def _again(settings: FrontSettings, upstream: Upstream, name: str) -> dict[str, Any]:
+    """The model's own workers, under another name and with limits of their own."""
+    again = cluster(settings, of_observer(upstream))
     assignment = {**again["load_assignment"], "cluster_name": name}
     limits = {
         "max_connections": _ASKED_AT_ONCE,

@@ -175,6 +175,10 @@ class FrontSettings:
         """Likewise, where a request that lost its worker is asked again alone."""
         return self._socket(upstream, "lane.sock")
 
+    def aside_socket(self, upstream: Upstream) -> str:
+        """Likewise, where its observers' questions meet none of its users'."""
+        return self._socket(upstream, "aside.sock")
+
     def observer_socket(self, upstream: Upstream, mirror: Mirror) -> str:
         """Likewise, where one of the upstream's observers listens."""
         return self._checked(f"{self.observers_folder}/{upstream.name}.{mirror.observer}.sock")

@@ -14,6 +14,7 @@ __all__ = ["LOST", "RECORDED", "UNDELIVERED", "Totals", "advanced", "totals_in",
 FIELDS = ("predictions", "sent", "delivered", "undelivered", "not_mirrored")
 TOTAL, READ = "front: ", "read: "
 EXPECTED, UNCERTAIN = "expected in a million", "uncertain in a million"
+SAMPLE = "sample at the last reading, in a million"
 BEGUN = "begun"
 MISSING = "missing at the last reading"
 SEEN, JOINED, DROPPED = "seen", "joined", "dropped: "
@@ -107,18 +108,18 @@ def advanced(
     """The counts that a reading changes; an Envoy that has started anew counts from 0.
 
     Args:
-        per_million: The sample since the last reading.
-        unsure: By how much it may have been another.
+        per_million: The sample now. Where it was another at the last reading, nobody knows when it was changed.
+        unsure: By how much else it may have been another meanwhile.
         only_read: It is where counting begins.
     """
     now = {name: getattr(read, name) for name in FIELDS}
-    changed = {READ + name: value for name, value in now.items()}
+    changed = {**{READ + name: value for name, value in now.items()}, SAMPLE: per_million}
     if only_read:
         return changed
     last = {name: counts.get(READ + name, 0) for name in FIELDS}
     grown = {name: now[name] - last[name] if now[name] >= last[name] else now[name] for name in FIELDS}
     totals = {TOTAL + name: counts.get(TOTAL + name, 0) + grown[name] for name in FIELDS}
-    drawn = {EXPECTED: per_million, UNCERTAIN: unsure}
+    drawn = {EXPECTED: per_million, UNCERTAIN: max(unsure, abs(per_million - counts.get(SAMPLE, per_million)))}
     grown_by = {name: counts.get(name, 0) + each * grown["predictions"] for name, each in drawn.items()}
     return {**changed, **totals, **grown_by}
 

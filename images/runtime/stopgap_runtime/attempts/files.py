@@ -84,7 +84,7 @@ def _bound(path: Path) -> None:
 
 
 def _others_sockets(scene: Scene) -> str:
-    own = ("worker-", "lane.sock", "control.sock", "ready.json", ".ready")
+    own = ("worker-", "lane.sock", "aside.sock", "control.sock", "ready.json", ".ready")
     return nothing_in(path.name for path in scene.sockets.iterdir() if not path.name.startswith(own))
 
 
