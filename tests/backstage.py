@@ -68,8 +68,9 @@ def children_of(pid: int) -> list[int]:
 
 
 def workers_of(parent: int) -> list[int]:
-    """The host's pids of a runtime's workers: its children, but for the retry lane's."""
-    return [pid for pid in children_of(parent) if Path(f"/proc/{pid}/comm").read_text() != "worker lane\n"]
+    """The host's pids of a runtime's workers: its children, but for the retry lane's and observers'."""
+    beside = ("worker lane\n", "worker aside\n")
+    return [pid for pid in children_of(parent) if Path(f"/proc/{pid}/comm").read_text() not in beside]
 
 
 def _stat(process: Path) -> list[str]:

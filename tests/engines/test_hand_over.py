@@ -449,7 +449,7 @@ def test_promotion_rests_on_evidence_and_retirement_on_quiet(
         "serve", str(RESAMPLER), *stopgap.at("clicks")
     )
     assert "is retired" in stopgap.refused("rollback", "clicks")
-    done(stopgap, "predict", "clicks", "--inputs", str(RESAMPLER / "golden.npz"))
+    done(stopgap, "predict", "clicks", "--inputs", str(tmp_path / "data.npz"))
     done(stopgap, "stop", "clicks")
     assert not stopgap.answers("clicks")
     assert stopgap.answers("clicks2")

@@ -253,7 +253,7 @@ def test_the_runtime_is_told_its_settings_and_what_is_handed_to_it() -> None:
         "-I",
         "/opt/stopgap/app",
         *SANDBOX.command,
-        "--listen-fds=6,7,8,9",
+        "--listen-fds=6,7,8,9,10",
         "--ready-fd=4",
     )
 

@@ -106,7 +106,7 @@ def test_as_many_connections_as_envoy_has_are_read_at_once(tmp_path: Path) -> No
         for connection in connections:
             answered(connection)
             connection.close()
-        assert sorted(int(content) for content, _ in taken.seen) == list(range(64))
+    assert sorted(int(content) for content, _ in taken.seen) == list(range(64))
 
 
 def test_a_large_request_is_taken_without_a_pause_between_its_parts(tmp_path: Path) -> None:
