@@ -10,7 +10,6 @@ import contextlib
 import json
 import logging
 import os
-import resource
 import select
 import signal
 import subprocess
@@ -22,6 +21,7 @@ from threading import Event
 
 from stopgap.engines.monitor import lease
 from stopgap.errors import StopgapError
+from stopgap.giving_way import give_way, give_way_altogether
 from stopgap.printable import printable
 
 __all__ = ["Event", "Listens", "Refused", "end", "run", "runs", "start"]
@@ -32,8 +32,6 @@ KILL_TIMEOUT_S = 5.0
 LONGEST_REFUSAL = 64 << 10
 LARGEST_LOG = 1 << 20
 READY = b"ready"
-NICE = 19
-KILLED_FIRST = b"1000"
 # It finds stopgap, and a person's own functions, wherever this process has found them.
 BOOTSTRAP = (
     "import importlib, json, sys; sys.path[:] = json.loads(sys.argv[1]); "
@@ -180,34 +178,3 @@ def run(held: int, begun: int, work: Callable[[Listens, Event], None], *, when_i
             os.write(begun, str(error).encode())
         logging.getLogger(__name__).warning("%s", error)
         raise SystemExit(1) from error
-
-
-def give_way() -> None:
-    """Whoever serves users goes first: for the processors, and when memory is short."""
-    os.nice(NICE)
-    with contextlib.suppress(OSError):
-        Path("/proc/self/oom_score_adj").write_bytes(KILLED_FIRST)
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-
-
-def give_way_altogether() -> None:
-    """To the scheduler a processor that runs this process alone is free for whoever wakes up (sched(7), SCHED_IDLE).
-
-    However nice, a process that wakes up together with a user's request costs that request a tenth of a millisecond
-    (`bench/shadowed.py`). A session of its own is a group of its own to the scheduler, whose share its threads'
-    niceness says nothing of: the group is as nice as they are. Against processes in other control groups, a
-    container's say, it is these groups' shares that count.
-    """
-    with contextlib.suppress(OSError):  # a kernel without autogroups
-        Path("/proc/self/autogroup").write_text(str(NICE))
-    while any(gives_way_now(int(task.name)) for task in Path("/proc/self/task").iterdir()):
-        pass  # one that was started meanwhile may be as its starter was
-
-
-def gives_way_now(thread: int) -> bool:
-    """Whether it did not before."""
-    with contextlib.suppress(OSError):  # it has ended
-        if os.sched_getscheduler(thread) != os.SCHED_IDLE:
-            os.sched_setscheduler(thread, os.SCHED_IDLE, os.sched_param(0))
-            return True
-    return False

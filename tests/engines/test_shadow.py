@@ -26,13 +26,14 @@ from stopgap.client.model import RemoteModel
 from stopgap.client.requests import predict_request
 from stopgap.client.tensors import to_arrays
 from stopgap.comparison.document import read_document
+from stopgap.containment.specs import sandbox_container
 from stopgap.front.admin import Admin
 from stopgap.handover.evidence import check_evidence, read_evidence
 from stopgap.store import Store
 from stopgap_protos.serving_pb2 import PredictResponse
 
 from tests import zoo
-from tests.backstage import on_bubblewrap
+from tests.backstage import children_of, on_bubblewrap
 from tests.front_scene import eventually
 from tests.relay import Relay, relayed
 from tests.stopgap_program import Program, program_in
@@ -121,6 +122,12 @@ class Stage:
     def observer(self) -> int:
         return int((self.folder / "monitor.lock").read_text().split()[0])
 
+    def aside(self, name: str) -> int:
+        """The process of a model that answers observers."""
+        parent = self.program.backstage.first_process(sandbox_container(name))
+        (pid,) = (pid for pid in children_of(parent) if Path(f"/proc/{pid}/comm").read_text() == "worker aside\n")
+        return pid
+
     @property
     def folder(self) -> Path:
         return self.program.state / "shadows" / "mlp"
@@ -167,14 +174,16 @@ def test_the_same_model_served_by_tensorflow_2_passes_and_goes_with_its_shadow(s
     assert stage.shown()["units"] == 150  # what was found stays
 
 
-@on_bubblewrap
-def test_an_observer_only_has_what_of_the_processors_nobody_else_wants(stage: Stage, users: Users) -> None:
+def test_an_observer_and_who_answers_it_only_have_what_of_the_processors_nobody_else_wants(
+    stage: Stage, users: Users
+) -> None:
     stage.shadow("twin1", *TOP_1)
     users.ask(20)
     stage.settled(20)
-    threads = [int(task.name) for task in Path(f"/proc/{stage.observer()}/task").iterdir()]
-    assert len(threads) > 1
-    assert {os.sched_getscheduler(thread) for thread in threads} == {os.SCHED_IDLE}
+    for pid in (stage.observer(), stage.aside("mlp"), stage.aside("twin1")):
+        threads = [int(task.name) for task in Path(f"/proc/{pid}/task").iterdir()]
+        assert len(threads) > 1
+        assert {os.sched_getscheduler(thread) for thread in threads} == {os.SCHED_IDLE}
     group = Path(f"/proc/{stage.observer()}/autogroup")  # where the kernel has them
     assert not group.exists() or group.read_text().endswith("nice 19\n")
 

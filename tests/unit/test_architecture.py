@@ -41,6 +41,7 @@ FLOORS = {
     },
     "what is there": {
         "background",
+        "giving_way",
         "conditions",
         "fronts",
         "incidents",

@@ -42,7 +42,10 @@ _SECCOMP_SET_MODE_FILTER: Final = 1
 _SECCOMP_FILTER_FLAG_TSYNC: Final = 1
 _AUDIT_ARCH_X86_64: Final = 0xC000003E
 _X32_BIT: Final = 0x40000000
+_SYS_SCHED_SETATTR: Final = 314
+_SCHED_ATTR: Final = struct.Struct("=IIQiIQQQ")
 _LOWEST_PRIORITY: Final = 19
+_LONGEST_SLICE_NS: Final = 100_000_000
 _CLONE_THREAD: Final = 0x00010000
 
 # Everything that inference needs: recorded from the model zoo, minus what only a library's start-up wants.
@@ -164,11 +167,15 @@ def call_process(name: str) -> None:
 def give_way() -> None:
     """This process, and every thread that it will start, runs on what all others leave of the processors.
 
-    Niceness alone is told only to the processes of one control group: a processor that runs nothing but processes of
-    SCHED_IDLE counts as idle for whoever wakes up (sched(7)).
+    A processor that runs nothing but processes of SCHED_IDLE counts as idle for whoever wakes up (sched(7)). Where that
+    is a process of another control group it may wait for the end of a slice. So its slices are the longest that there
+    are, which from Linux 6.12 on whoever has a shorter one may interrupt (sched_setattr(2)).
     """
     os.nice(_LOWEST_PRIORITY)
-    with suppress(OSError):  # gVisor knows no such policy
+    with suppress(OSError):  # gVisor knows neither
+        # With SCHED_IDLE itself the kernel leaves a slice as it is.
+        attributes = _SCHED_ATTR.pack(_SCHED_ATTR.size, os.SCHED_BATCH, 0, _LOWEST_PRIORITY, 0, _LONGEST_SLICE_NS, 0, 0)
+        call(_SYS_SCHED_SETATTR, 0, attributes, 0)
         os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
 
 

@@ -78,8 +78,9 @@ EVERYONES: dict[str, tuple[str, ...]] = {
 # Envoy connects to workers, and takes note when its files are replaced.
 ENVOYS = ("connect", "sendmmsg", "recvmmsg", "inotify_init1", "inotify_add_watch", "inotify_rm_watch")
 
-# The runtime's parent shares memory with workers that are programs of their own.
-RUNTIMES = ("memfd_create",)
+# The runtime's parent shares memory with workers that are programs of their own; one worker makes way for the others,
+# and without a capability there is no other way to go.
+RUNTIMES = ("memfd_create", "sched_setscheduler", "sched_setattr")
 
 # gVisor, which knows the calls by names of its own, has another for pselect6.
 GVISORS = ("pselect",)

@@ -9,7 +9,7 @@ Four things for a model called `ranker`:
   own, and not asked again in the retry lane. Behind it is a worker for observers alone, which makes way for the others
   and whose end no user notices; the sandbox makes it when its health is asked for. While it is not there, since it is
   being made or since the memory does not hold the model once more, the model's other workers are asked; so they are
-  where a model has a state, which no other worker has, and where it has no users;
+  where a model has a state, which no other worker has;
 - the cluster `compared/ranker`, which is the model's own workers once more, for what a comparison or a replay asks: its
   times are to be those of users;
 - routes before the model's own. The first take what observers ask, which they mark with a header that nobody else
@@ -119,7 +119,7 @@ def of_observer(upstream: Upstream) -> Upstream:
 def _asked(settings: FrontSettings, upstream: Upstream) -> dict[str, Any]:
     name = asked_cluster(upstream.name)
     again = _again(settings, upstream, name)
-    if upstream.only_observed or not upstream.retried:
+    if not upstream.retried:
         return again
     aside = {"lb_endpoints": [endpoint(settings.aside_socket(upstream))]}
     others = [endpoint(path, **UNCHECKED) for path in settings.worker_sockets(upstream)]
