@@ -41,7 +41,6 @@ FLOORS = {
     },
     "what is there": {
         "background",
-        "giving_way",
         "conditions",
         "fronts",
         "incidents",
@@ -75,6 +74,7 @@ FLOORS = {
         "elf",
         "fingerprints",
         "forecast",
+        "giving_way",
         "host_files",
         "image_store",
         "installed_packages",
@@ -107,7 +107,7 @@ FLOORS = {
 FOREIGN = {
     "click": {"stopgap.cli"},
     "cyclonedx": {"stopgap.sbom"},
-    "ctypes": {"stopgap.engines.libseccomp", "stopgap_runtime.capi", "stopgap_runtime.kernel"},
+    "ctypes": {"stopgap.engines.libseccomp", "stopgap.giving_way", "stopgap_runtime.capi", "stopgap_runtime.kernel"},
     "docker": {"stopgap.engines.docker"},
     "elftools": {"stopgap.elf"},
     "filelock": {"stopgap.bundles", "stopgap.store", "stopgap.workshop"},
