@@ -80,7 +80,7 @@ def test_where_the_memory_does_not_hold_the_model_once_more_it_is_not_loaded(
         assert not aside(served).healthy(timeout_s=20)
         refused = aside(served).predict(image())
         assert refused.code == UNAVAILABLE
-        assert "no memory" in refused.text
+        assert "MiB are left" in refused.text
         assert served.worker().predict(image()).code == OK
 
 

@@ -47,6 +47,8 @@ def work_executed(parser: argparse.ArgumentParser, arguments: list[str]) -> NoRe
     parser.add_argument("--memory", type=int, required=True)
     own, rest = parser.parse_known_args(arguments)
     kernel.make_undumpable()
+    if own.duty is Duty.ASIDE:
+        kernel.give_way()  # also while it loads TensorFlow
     settings = parse_serve(argparse.ArgumentParser(prog=parser.prog), rest)
     listener, control, scoreboard, quarantine, *keepsake = map(int, own.descriptors.split(","))
     work(

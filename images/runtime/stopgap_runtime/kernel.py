@@ -172,10 +172,11 @@ def give_way() -> None:
     are, which from Linux 6.12 on whoever has a shorter one may interrupt (sched_setattr(2)).
     """
     os.nice(_LOWEST_PRIORITY)
-    with suppress(OSError):  # gVisor knows neither
-        # With SCHED_IDLE itself the kernel leaves a slice as it is.
-        attributes = _SCHED_ATTR.pack(_SCHED_ATTR.size, os.SCHED_BATCH, 0, _LOWEST_PRIORITY, 0, _LONGEST_SLICE_NS, 0, 0)
+    # gVisor knows neither. With SCHED_IDLE itself the kernel leaves a slice as it is.
+    attributes = _SCHED_ATTR.pack(_SCHED_ATTR.size, os.SCHED_BATCH, 0, _LOWEST_PRIORITY, 0, _LONGEST_SLICE_NS, 0, 0)
+    with suppress(OSError):
         call(_SYS_SCHED_SETATTR, 0, attributes, 0)
+    with suppress(OSError):
         os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
 
 

@@ -12,6 +12,7 @@ import select
 import signal
 import socket
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from types import FrameType
 from typing import Any, Final
@@ -38,6 +39,7 @@ EXIT_LOAD_FAILED: Final = 3
 _TICK_S: Final = 0.05
 _IDLE_S: Final = 60.0
 _NO_ROOM_S: Final = 60.0
+_LOOK_FOR_ROOM_EVERY_S: Final = 0.25
 _AUDIT_LIMIT_S: Final = 90.0
 _HAND_OVER_LIMIT_S: Final = 10.0
 LANE: Final = "lane"
@@ -62,6 +64,7 @@ class Parent:
         self._suspicion = Suspicion()
         self._back_off = BackOff(settings.most_deaths_a_minute)
         self._aside_back_off = BackOff(settings.most_deaths_a_minute)
+        self._looks_for_room_at = 0.0
         self._probe = Errand(_AUDIT_LIMIT_S)
         self._hand_over = Errand(_HAND_OVER_LIMIT_S)
 
@@ -121,6 +124,7 @@ class Parent:
         for place in (self._lane, self._aside):
             if place.idle_s > _IDLE_S or place.is_to_open:
                 place.terminate()
+        self._make_room()
         if not self._announced and all(worker.loaded for worker in self._workers):
             self._grow_or_announce()
 
@@ -132,17 +136,40 @@ class Parent:
 
     def _start_aside(self) -> None:
         """With the memory that the others leave, if that holds the model once more; until then they are asked."""
-        left_bytes = 0
-        if self._settings.worker_memory_bytes:
-            taken = [kernel.private_bytes(place.pid) for place in self._places if place.alive]
-            left_bytes = self._settings.worker_memory_bytes - sum(taken)
-            if left_bytes < max(taken, default=0):
-                self._aside.start_turning_away("for observers it has no memory", _NO_ROOM_S)
-                return
-        if self._aside_back_off.left_s:
+        needed, left = max(self._taken_bytes, default=0), self._left_for_aside_bytes
+        if left is not None and left < needed:
+            self._turn_observers_away(f"observers need {needed >> 20} MiB more, and {max(left, 0) >> 20} MiB are left")
+        elif self._aside.load_failure:
+            self._turn_observers_away(f"it could not be loaded once more, for observers: {self._aside.load_failure}")
+        elif self._aside_back_off.left_s:
             self._aside.start_turning_away(self._too_many_deaths, self._aside_back_off.left_s)
+        else:
+            self._aside.start(left)
+
+    def _turn_observers_away(self, why: str) -> None:
+        _say(f"worker {ASIDE}: {why}")
+        self._aside.start_turning_away(why, _NO_ROOM_S)
+
+    def _make_room(self) -> None:
+        """Ends the aside where the others have grown into what it was given: the kernel might choose one of them."""
+        now = time.monotonic()
+        if not self._aside.alive or self._aside.turns_away or now < self._looks_for_room_at:
             return
-        self._aside.start(left_bytes)
+        self._looks_for_room_at = now + _LOOK_FOR_ROOM_EVERY_S
+        left = self._left_for_aside_bytes
+        if left is not None and kernel.private_bytes(self._aside.pid) > left:
+            self._aside.terminate()
+
+    @property
+    def _taken_bytes(self) -> tuple[int, ...]:
+        """What each worker has, the aside left out."""
+        return tuple(kernel.private_bytes(place.pid) for place in (*self._workers, self._lane) if place.alive)
+
+    @property
+    def _left_for_aside_bytes(self) -> int | None:
+        """None where nothing is limited."""
+        limit = self._settings.worker_memory_bytes
+        return limit - sum(self._taken_bytes) if limit else None
 
     @property
     def _too_many_deaths(self) -> str:
@@ -198,9 +225,10 @@ class Parent:
         incident = self._record(kind, place.name, death.cause, death.alone, death.lines)
         if death.keepsake is not None:
             self._incidents.keep(incident, death.keepsake)
-        back_off = self._aside_back_off if place is self._aside else self._back_off
-        if back_off.note_death():
-            self._record(Kind.BACKING_OFF, place.name, f"not run for {back_off.left_s:.0f} s", None, ())
+        if place is self._aside:
+            self._aside_back_off.note_death()  # of which users notice nothing
+        elif self._back_off.note_death():
+            self._record(Kind.BACKING_OFF, place.name, f"not run for {self._back_off.left_s:.0f} s", None, ())
 
     def _is_to_blame(self, request: Fingerprint, death: Death, *, beside: bool) -> bool:
         """Whether a request has ended the worker that ran it, and not the kernel or a person for another's fault."""

@@ -93,7 +93,12 @@ def work(inheritance: Inheritance) -> NoReturn:
 def turn_away(inheritance: Inheritance, why: str, until: float) -> NoReturn:
     """In place of `work`, for as long as the model is not run: no model is loaded, nothing is read but a head."""
     desk = closed(inheritance.settings.name, why, until, others=inheritance.duty is Duty.ASIDE)
-    _end_after(inheritance, lambda: _answer_all(inheritance, desk, changes_state=False))
+
+    def refuse() -> int:
+        _limit_memory(inheritance)
+        return _answer_all(inheritance, desk, changes_state=False)
+
+    _end_after(inheritance, refuse)
 
 
 def lay_down_rights(listener: socket.socket | None = None) -> None:
@@ -126,8 +131,7 @@ def _on_sigterm(_signal: int, _frame: FrameType | None) -> None:
 
 def _serve(inheritance: Inheritance) -> int:
     settings, scoreboard = inheritance.settings, inheritance.scoreboard
-    if inheritance.memory_bytes:
-        kernel.limit_memory(inheritance.memory_bytes)
+    _limit_memory(inheritance)
     try:
         servable = _loaded(inheritance)
     except Fault as fault:
@@ -170,6 +174,11 @@ def _answer_all(inheritance: Inheritance, desk: Desk, *, changes_state: bool) ->
     except _DrainRequested:
         server.drain(settings.drain_timeout_s)
     return 0
+
+
+def _limit_memory(inheritance: Inheritance) -> None:
+    if inheritance.memory_bytes:
+        kernel.limit_memory(inheritance.memory_bytes)
 
 
 def _loaded(inheritance: Inheritance) -> Servable:

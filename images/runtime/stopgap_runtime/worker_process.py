@@ -120,7 +120,7 @@ class WorkerProcess:
     @property
     def is_to_open(self) -> bool:
         """Whether a process turns requests away, and has done so for as long as it was to."""
-        return self.alive and self.turns_away and time.monotonic() >= self._turned_away_until
+        return self.alive and self.loaded and self.turns_away and time.monotonic() >= self._turned_away_until
 
     @property
     def busy(self) -> bool:
@@ -163,8 +163,9 @@ class WorkerProcess:
             return
         self._pulse.look(self._scoreboard.beat)
         # A load, and a run, may take longer than an idle process is kept.
-        under_way = not self.loaded or self._scoreboard.busy
-        self._busy_at = time.monotonic() if under_way else max(self._busy_at, self._scoreboard.last_asked)
+        if self.duty is not Duty.USERS:
+            under_way = not self.loaded or self._scoreboard.busy
+            self._busy_at = time.monotonic() if under_way else max(self._busy_at, self._scoreboard.last_asked)
         if not self._killed_for and (reason := self._late()):
             self._kill(reason)
 
