@@ -60,6 +60,9 @@ CALLS: Mapping[str, Call] = {
     "io_uring_setup": (425, 0, 0),
     "symlink": (88, 0, 0),
     "memfd_create": (319, 0, 0),
+    "idle processors": (144, 0, 5, 0),
+    "real time": (144, 0, 1, 0),
+    "long slices": (314, 0, 0, 0),
     "a group": (116, 1, 0),
     "no groups": (116, 0, 0),
     "own gid": (119, UID, UID, UID),
@@ -68,17 +71,29 @@ CALLS: Mapping[str, Call] = {
     "setuid": (105, UID),
     "capset": (126, 0, 0),
 }
-EVERYWHERE = {"getpid": LET_THROUGH, "Unix": LET_THROUGH, "a Unix pair without a place": errno.EFAULT}
+EVERYWHERE = {
+    "getpid": LET_THROUGH,
+    "Unix": LET_THROUGH,
+    "a Unix pair without a place": errno.EFAULT,
+    "idle processors": errno.EINVAL,  # for what is missing of it
+}
 NOWHERE = {
     **dict.fromkeys(("hypervisor", "unshare", "clone into a user namespace", "ptrace", "keyctl"), errno.EPERM),
-    **dict.fromkeys(("io_uring_setup", "symlink", "uid unchanged", "a group", "setuid"), errno.EPERM),
+    **dict.fromkeys(("io_uring_setup", "symlink", "uid unchanged", "a group", "setuid", "real time"), errno.EPERM),
     **dict.fromkeys(("clone3", "openat2"), errno.ENOSYS),
 }
 SANDBOXES = {
     **dict.fromkeys(("Internet", "netlink", "connect"), errno.EPERM),
     "memfd_create": errno.EFAULT,
+    "long slices": errno.EINVAL,
 }
-FRONTS = {"Internet": LET_THROUGH, "netlink": LET_THROUGH, "connect": errno.EBADF, "memfd_create": errno.EPERM}
+FRONTS = {
+    "Internet": LET_THROUGH,
+    "netlink": LET_THROUGH,
+    "connect": errno.EBADF,
+    "memfd_create": errno.EPERM,
+    "long slices": errno.EPERM,
+}
 NOBODYS = dict.fromkeys(("own uid", "own gid", "no groups", "capset"), errno.EPERM)
 
 

@@ -78,9 +78,12 @@ EVERYONES: dict[str, tuple[str, ...]] = {
 # Envoy connects to workers, and takes note when its files are replaced.
 ENVOYS = ("connect", "sendmmsg", "recvmmsg", "inotify_init1", "inotify_add_watch", "inotify_rm_watch")
 
-# The runtime's parent shares memory with workers that are programs of their own; one worker makes way for the others,
-# and without a capability there is no other way to go.
-RUNTIMES = ("memfd_create", "sched_setscheduler", "sched_setattr")
+# The runtime's parent shares memory with workers that are programs of their own.
+RUNTIMES = ("memfd_create",)
+
+# By it one worker takes long slices; who has no capability can only make way. What it asks for lies in memory, where
+# nobody can look. gVisor does not know it.
+MAKING_WAY = ("sched_setattr",)
 
 # gVisor, which knows the calls by names of its own, has another for pselect6.
 GVISORS = ("pselect",)
@@ -88,6 +91,8 @@ GVISORS = ("pselect",)
 SANDBOX_FAMILIES = (socket.AF_UNIX,)
 FRONT_FAMILIES = (socket.AF_UNIX, socket.AF_INET, socket.AF_INET6, socket.AF_NETLINK)  # the last tells of interfaces
 
+# The one policy that sched_setscheduler may be asked for, which makes way for all others.
+SCHED_IDLE = 5
 # What clone must not be asked for: namespaces of any kind.
 NAMESPACE_FLAGS = 0x7E020000
 # The C library falls back to the older call when these do not exist; their flags lie in memory, where nobody can look.
@@ -105,6 +110,7 @@ def profile(names: Iterable[str], socket_families: Iterable[int]) -> Profile:
         "syscalls": [
             allowed(*names),
             allowed("clone", where=[compared(0, "SCMP_CMP_MASKED_EQ", NAMESPACE_FLAGS)]),
+            allowed("sched_setscheduler", where=[equal(1, SCHED_IDLE)]),
             *(allowed("socket", "socketpair", where=[equal(0, int(family))]) for family in socket_families),
             {"names": [*UNKNOWN], "action": "SCMP_ACT_ERRNO", "errnoRet": errno.ENOSYS},
         ],
@@ -147,6 +153,6 @@ def everyones() -> tuple[str, ...]:
     return tuple(name for names in EVERYONES.values() for name in names)
 
 
-SANDBOX = json.dumps(profile((*everyones(), *RUNTIMES), SANDBOX_FAMILIES))
+SANDBOX = json.dumps(profile((*everyones(), *RUNTIMES, *MAKING_WAY), SANDBOX_FAMILIES))
 SANDBOX_IN_GVISOR = json.dumps(profile((*everyones(), *RUNTIMES, *GVISORS), SANDBOX_FAMILIES))
 FRONT = json.dumps(profile((*everyones(), *ENVOYS), FRONT_FAMILIES))
