@@ -28,8 +28,7 @@ def answering_to(name: str, store: Store) -> Deployment:
     Raises:
         DeploymentError: There is none of either kind; says which there are.
     """
-    found, record = store.find(name), store.hand_over(name)
-    if found is None and record is not None and record.candidate is not None:
+    if store.find(name) is None and (record := store.hand_over(name)) is not None and record.candidate is not None:
         successor = store.find(record.candidate.name)
         if successor is not None and takeover_of(record, {successor.name: successor}):
             return successor

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 from pathlib import Path
 
 import pytest
@@ -82,11 +81,3 @@ def test_where_the_memory_does_not_hold_the_model_once_more_it_is_not_loaded(
         assert refused.code == UNAVAILABLE
         assert "MiB are left" in refused.text
         assert served.worker().predict(image()).code == OK
-
-
-def test_it_ends_with_sigterm_as_the_others(legacy_bundle: Path, tmp_path: Path) -> None:
-    with runtime(legacy_bundle, STN, tmp_path, name="stn") as served:
-        assert aside(served).predict(image()).code == OK
-        served.process.send_signal(signal.SIGTERM)
-        assert served.process.wait(timeout=20) == 0
-        assert not list(served.sockets.glob("*.sock"))

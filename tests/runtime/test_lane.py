@@ -395,9 +395,12 @@ def test_the_parents_socket_lets_go_whoever_does_not_ask(legacy_bundle: Path, tm
         assert served.worker().predict(image()).code == OK
 
 
-def test_the_lanes_process_ends_with_sigterm_as_the_others(legacy_bundle: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("place", ["lane", "aside"])
+def test_a_process_that_is_made_when_needed_ends_with_sigterm_as_the_others(
+    place: str, legacy_bundle: Path, tmp_path: Path
+) -> None:
     with runtime(legacy_bundle, STN, tmp_path, name="stn") as served:
-        assert lane(served).predict(image()).code == OK
+        assert Socket(served.sockets / f"{place}.sock").predict(image()).code == OK
         served.process.send_signal(signal.SIGTERM)
         assert served.process.wait(timeout=20) == 0
         assert told_incidents(served) == []
