@@ -12,6 +12,7 @@ import pytest
 from stopgap import quiet, stages
 from stopgap.errors import DeploymentError
 from stopgap.front.settings import Split, Takeover
+from stopgap.hand_overs import answering_to
 from stopgap.handover.retiring import check_answers_to_nobody_elses
 from stopgap.person import Person
 from stopgap.stages import HandOver, Key, Model, Stage, begun, moved, parse_key, parse_share
@@ -248,6 +249,20 @@ def test_quiet_begins_anew_with_every_request_and_with_a_front_that_nobody_had_w
     fourth = quiet.looked(unseen, counted=3, front_began=later(days=8), now=later(days=9))
     assert (fourth.asked, fourth.quiet_since) == (5, later(days=9))
     assert quiet.read(json.loads(json.dumps(quiet.written(fourth)))) == fourth
+
+
+def test_a_retired_name_is_asked_of_its_successor_and_a_deployments_of_itself(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    store.put_hand_over(at(Stage.RETIRED))
+    with pytest.raises(DeploymentError, match="no deployment 'ranker'"):
+        answering_to("ranker", store)
+    store.put(BOTH["ranker2"])
+    assert answering_to("ranker", store).name == "ranker2"
+    (tmp_path / "handovers" / "ranker.json").write_text("damaged")
+    with pytest.raises(DeploymentError, match="hand-over"):
+        answering_to("ranker", store)
+    store.put(BOTH["ranker"])
+    assert answering_to("ranker", store).name == "ranker"
 
 
 def test_who_answers_to_a_retired_name_is_not_retired_with_it(tmp_path: Path) -> None:
