@@ -42,12 +42,12 @@ def kill_workers_until_it_backs_off(sandbox: Audited, for_s: float) -> None:
         time.sleep(0.05)
 
 
-def test_while_a_model_is_not_run_nothing_is_broken_and_not_all_is_known(tmp_path: Path) -> None:
-    """Who turns its callers away meanwhile has no limit of memory, and needs none."""
+def test_the_walls_stand_while_a_model_is_not_run_and_when_it_is_again(tmp_path: Path) -> None:
+    """Who turns its callers away meanwhile has the limits of a worker."""
     with audited(Weakened(tmp_path, impatient), tmp_path) as sandbox:
         kill_workers_until_it_backs_off(sandbox, for_s=12)
         lines = sandbox.lines()
-        assert (broken(lines), unknown(lines)) == ((), ("setting worker_memory",))
+        assert (broken(lines), unknown(lines)) == ((), ())
         until(lambda: state(sandbox).workers > 0, 60)
         lines = sandbox.lines()
         assert (broken(lines), unknown(lines)) == ((), ())

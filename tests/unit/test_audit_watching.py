@@ -1,4 +1,4 @@
-"""What an audit makes of processes that are being born, are ending, or turn everybody away: real ones."""
+"""What an audit makes of processes that are being born or are ending: real ones."""
 
 from __future__ import annotations
 
@@ -71,9 +71,9 @@ def parent_of(body: str) -> Iterator[int]:
             os.killpg(process.pid, signal.SIGKILL)
 
 
-def view_of(pid: int, backing_off_s: float = 0.0) -> View:
+def view_of(pid: int) -> View:
     family = family_of(pid, begins_with_runtime=True)
-    return View({}, family, Limits(), {}, backing_off_s=backing_off_s)
+    return View({}, family, Limits(), {})
 
 
 def seen(look: Callable[[], View]) -> dict[str, Status]:
@@ -97,30 +97,6 @@ def test_a_worker_that_keeps_a_right_is_broken(lacking: str) -> None:
 def test_workers_that_come_and_go_without_ever_giving_up_their_rights_do_not_look_held() -> None:
     with parent_of(EVER_OTHERS) as pid:
         assert seen(lambda: view_of(pid)) == {"worker_filter": Status.UNKNOWN, "worker_memory": Status.UNKNOWN}
-
-
-def test_while_it_backs_off_nobody_is_missing_a_limit_and_nobody_is_held_to_have_one() -> None:
-    with parent_of(ONE.format(after_s=0, rights="filter")) as pid:
-        found = seen(lambda: view_of(pid, backing_off_s=40.0))
-    assert found == {"worker_filter": Status.HELD, "worker_memory": Status.UNKNOWN}
-
-
-def test_that_it_backs_off_excuses_no_missing_filter() -> None:
-    with parent_of(ONE.format(after_s=0, rights="")) as pid:
-        assert seen(lambda: view_of(pid, backing_off_s=40.0))["worker_filter"] is Status.BROKEN
-
-
-def test_what_turned_away_until_the_pause_was_over_is_not_broken() -> None:
-    """It is there for a moment longer."""
-    pauses = iter([2.0, 1.0])
-    with parent_of(ONE.format(after_s=0, rights="filter")) as pid:
-        assert seen(lambda: view_of(pid, next(pauses, 0.0)))["worker_memory"] is Status.UNKNOWN
-
-
-def test_a_pause_that_ends_meanwhile_leaves_nothing_unknown() -> None:
-    pauses = iter([0.4, 0.2])
-    with parent_of(ONE.format(after_s=0.4, rights="filter, memory")) as pid:
-        assert set(seen(lambda: view_of(pid, next(pauses, 0.0))).values()) == {Status.HELD}
 
 
 def test_processes_that_are_not_found_are_not_held_and_those_of_another_kernel_are_left_out() -> None:
@@ -169,7 +145,7 @@ def line(name: str, status: Status, said: str) -> Line:
 
 
 def test_a_twin_is_compared_by_what_is_known_of_both() -> None:
-    live = [line("memory", Status.HELD, "400 MiB"), line("worker_memory", Status.UNKNOWN, "not run for 4 s more")]
+    live = [line("memory", Status.HELD, "400 MiB"), line("worker_memory", Status.UNKNOWN, "no worker was there")]
     twin = [line("memory", Status.HELD, "400 MiB"), line("worker_memory", Status.HELD, "a limit of each worker's")]
     assert compared(live, twin).status is Status.HELD
     assert compared(live, [line("memory", Status.BROKEN, "none"), twin[1]]).status is Status.BROKEN

@@ -93,8 +93,7 @@ def looked_at(deployment: Deployment, where: Workplace, wall: Wall) -> list[Line
 
 
 def view_of(deployment: Deployment, where: Workplace) -> View:
-    """As it is now. What it says itself is asked first: who turns away by then may be gone when its processes are."""
-    backing_off_s = ask_workers_state(deployment, where.store).backing_off_s
+    """As it is now."""
     inspected = where.engine.inspect(sandbox_container(deployment.name))
     hidden = is_hidden(deployment, inspected)
     family = None
@@ -106,7 +105,7 @@ def view_of(deployment: Deployment, where: Workplace) -> View:
         SOCKETS_FOLDER: (str(sockets), True),
         **{inside: (str(library), False) for library, inside in op_library_paths(deployment.op_libraries)},
     }
-    return View(inspected.told, family, deployment.limits, mounts, hidden, backing_off_s)
+    return View(inspected.told, family, deployment.limits, mounts, hidden)
 
 
 def is_hidden(deployment: Deployment, inspected: Inspected) -> bool:

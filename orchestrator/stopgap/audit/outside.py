@@ -36,7 +36,6 @@ class View:
         hidden: Whether that is because this machine's kernel never shows them: they are another's.
         limits: As they were asked for.
         mounts: What is to be mounted of the host's, by where: the folder or file, and whether it may be written to.
-        backing_off_s: For how long the model is not run, as its sandbox says: its workers turn everybody away.
     """
 
     told: Mapping[str, Any]
@@ -44,7 +43,6 @@ class View:
     limits: Limits
     mounts: Mapping[str, tuple[str, bool]]
     hidden: bool = False
-    backing_off_s: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from stopgap.audit.outside import Seen, Setting, View, in_family, missed, without_family
+from stopgap.audit.outside import Seen, Setting, in_family, missed
 from stopgap.audit.processes import Family
 from stopgap.audit.promised import (
     CAPABILITIES,
@@ -64,15 +64,11 @@ def workers_filter(family: Family) -> Seen:
     return Seen("not on each thread of each worker" if unfiltered else "on each thread of each worker", not unfiltered)
 
 
-def workers_memory(view: View) -> Seen:
-    """Who turns away, in a worker's place, loads no model and has no limit: that it does, its sandbox alone can say."""
-    if view.family is None:
-        return without_family(view)
-    without = [each for each in view.family.workers if each.limits["Max data size"][1] == "unlimited"]
-    if without and view.backing_off_s:
-        return missed(f"not run for {view.backing_off_s:.0f} s more: too many of its workers have died")
-    if not view.family.workers:
+def workers_memory(family: Family) -> Seen:
+    """Who turns requests away in a worker's place has one too: a sandbox cannot say that it needs none."""
+    if not family.workers:
         return NO_WORKER
+    without = [each for each in family.workers if each.limits["Max data size"][1] == "unlimited"]
     return Seen("not each worker has a limit" if without else "a limit of each worker's", not without)
 
 
@@ -101,7 +97,7 @@ OF_PROCESSES: tuple[Setting, ...] = (
     Setting("process_uid", "uid of its processes, as the kernel has it", NOBODY, in_family(uid)),
     Setting("process_groups", "other groups of its processes", OWN_GROUPS, in_family(groups)),
     Setting("worker_filter", "the workers' own filter of system calls", WORKERS, in_family(workers_filter)),
-    Setting("worker_memory", "the workers' own limit of memory", WORKERS_MEMORY, workers_memory),
+    Setting("worker_memory", "the workers' own limit of memory", WORKERS_MEMORY, in_family(workers_memory)),
     Setting("filter_for_all", "a filter of system calls for all inside", FILTER, in_family(filter_for_all)),
     Setting("parent_closed", "memory of the runtime's parent", PARENT, in_family(parent_is_closed)),
     Setting("process_oom_score", "out-of-memory score", OOM, in_family(oom_score)),

@@ -32,20 +32,18 @@ def watched(
         changing: Those that a process has which is not wholly there yet, or not any more.
     """
     deadline = time.monotonic() + watch_s
-    backing_off_s = 0.0
     settings, names = tuple(settings), {each.name for each in changing}
     while True:
         view = look()
-        backing_off_s = max(backing_off_s, view.backing_off_s)
         lines = [*judged(settings, view, wall)]
         if not any(line.name in names and line.status in {Status.BROKEN, Status.UNKNOWN} for line in lines):
             return lines
         if time.monotonic() > deadline:
-            return [*judged(settings, settled(view, watch_s, backing_off_s), wall)]
+            return [*judged(settings, settled(view, watch_s), wall)]
         time.sleep(LOOK_EVERY_S)
 
 
-def settled(view: View, watch_s: float, backing_off_s: float) -> View:
-    """Without who was not there all the time; a pause at any look has had workers turn away."""
+def settled(view: View, watch_s: float) -> View:
+    """Without who was not there all the time."""
     family = view.family.without_younger(watch_s) if view.family else None
-    return replace(view, family=family, backing_off_s=backing_off_s)
+    return replace(view, family=family)
