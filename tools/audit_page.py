@@ -44,8 +44,8 @@ give up. So before something is said against a sandbox's processes they are look
 only those count that were there all the time.
 
 While a model [is not run because its workers died too often](limits-and-errors.md#limits-that-are-fixed), everybody is
-turned away by processes that load no model and have no limit of memory. Only the sandbox can say that this is so, and
-what it says could be forged: the line is UNKNOWN then, and not held.
+turned away by processes that load no model. They have the limits of a worker, so what a sandbox says of itself excuses
+nothing.
 
 An *effect* is what an attempt from inside comes to. The runtime's parent forks a probe as it forks a worker, with the
 same descriptors and the same filter of system calls; the probe tries, says how it went, and ends. A sandbox that has
