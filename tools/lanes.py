@@ -14,6 +14,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Mapping, Sequence
 from types import FrameType
 from typing import Final, NoReturn
@@ -31,6 +32,8 @@ LONGEST_S: Final = 3600.0
 CLEANS_UP_S: Final = 120.0
 # What a test has left behind may hold the pipe that is read here: that keeps nobody waiting.
 PRINTS_S: Final = 5.0
+# So much of what one that was ended said last is repeated: where it hung is in it.
+MOST_LINES: Final = 80
 # What a run says last, and of its failures.
 LAST_WORDS: Final = re.compile(r"(FAILED|ERROR|SKIPPED|engines:|pythons:|=+ .* in [\d.]+s)")
 
@@ -73,12 +76,13 @@ class Lane:
 
     Attributes:
         exit_code: None as long as it runs.
-        last_words: What a person wants to read when all have ended.
+        last_words: What a person wants to read when all have ended: of one that was ended, all that it said last.
     """
 
     def __init__(self, name: str, command: Sequence[str]) -> None:
         self.name = name
         self.last_words: list[str] = []
+        self._lines: deque[str] = deque(maxlen=MOST_LINES)
         self._process = subprocess.Popen(
             command,
             stdout=subprocess.PIPE,
@@ -99,6 +103,7 @@ class Lane:
         with self._process.stdout as lines:  # closed also when there is nobody left to print for: then pytest ends
             for line in lines:
                 self.write(line)
+                self._lines.append(line)
                 if LAST_WORDS.match(line):
                     self.last_words.append(line)
 
@@ -123,6 +128,7 @@ class Lane:
             self.wait(PRINTS_S)
             self._process.kill()
             self.wait(PRINTS_S)
+            self.last_words = [*self._lines]
 
 
 if __name__ == "__main__":

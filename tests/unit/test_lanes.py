@@ -77,3 +77,4 @@ def test_one_that_hangs_is_ended(
     running.end()
     assert running.exit_code == exit_code
     assert "has not ended, and is interrupted" in capsys.readouterr().out
+    assert running.last_words[0] == "begins\n"
