@@ -4,9 +4,10 @@
 
 Each round has a block of each kind, in an order of its own, and only blocks of the same round are compared: a slow
 minute hits all of them. Requests go out at the given rate whatever comes back. The candidate is the same model served
-by a TensorFlow 2, or is refusing connections, hanging, or ten times slower. Written to `build/shadowed-CANDIDATE.json`;
-1 when a bound is missed: users' p50 within 10 % of none at 10 %, within 150 µs at 100 %, the upper end of the 95 %
-interval of the difference of p99 at most 1 ms, and each mirrored request compared or among the counted drops.
+by a TensorFlow 2, or it is on another machine (see `elsewhere`), where it refuses connections, hangs, or is ten times
+slower. Written to `build/shadowed-CANDIDATE.json`; 1 when a bound is missed: users' p50 within 10 % of none at 10 %,
+within 150 µs at 100 %, the upper end of the 95 % interval of the difference of p99 at most 1 ms, and each mirrored
+request compared or among the counted drops.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ from zoo_request import example_inputs, predict_request
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from tests.relay import Relay, relayed  # noqa: E402 - found only now
+from elsewhere import Elsewhere, elsewhere  # noqa: E402 - finds the tests' only now
 
 MODEL = ROOT / "tests" / "data" / "zoo" / "layers_mlp_norms_control"
 PLAN = {"mode": "conversion", "conditions": [{"measure": "close", "margin": 0.9}]}
@@ -103,12 +104,12 @@ def scene(engine: str) -> Iterator[Scene]:
                 deployment.stop(each.name, engines, store, print)
 
 
-def begin(made: Scene, candidate: str, relay: Relay, usual_us: float) -> None:
+def begin(made: Scene, candidate: str, away: Elsewhere, usual_us: float) -> None:
     """The candidate is well when the shadow begins, and only then what it is to be."""
-    made.begin(*((str(MODEL), MODEL) if candidate == "served" else (relay.address, None)))
-    relay.slower_s = {"hanging": 3600.0, "slow": 10 * usual_us / 1e6}.get(candidate, 0.0)
+    made.begin(*((str(MODEL), MODEL) if candidate == "served" else (away.address, None)))
+    away.answer_later({"hanging": 3600.0, "slow": 10 * usual_us / 1e6}.get(candidate, 0.0))
     if candidate == "dead":
-        relay.stop()
+        away.stop()
 
 
 def measured(made: Scene, arguments: argparse.Namespace) -> list[dict[str, dict[str, float]]]:
@@ -182,9 +183,9 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=12)
     parser.add_argument("--candidate", choices=CANDIDATES, default="served")
     arguments = parser.parse_args()
-    with scene(arguments.engine) as made, relayed(made.address, "twin1") as relay:
+    with scene(arguments.engine) as made, elsewhere(made.address, "twin1") as away:
         usual_us = percentiles(made, arguments)["p50"]
-        begin(made, arguments.candidate, relay, usual_us)
+        begin(made, arguments.candidate, away, usual_us)
         rounds = measured(made, arguments)
         told = {**vars(arguments), **summary(rounds), "counts": made.counts()}
     target = ROOT / "build" / f"shadowed-{arguments.candidate}.json"
