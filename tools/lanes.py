@@ -33,7 +33,7 @@ CLEANS_UP_S: Final = 120.0
 # What a test has left behind may hold the pipe that is read here: that keeps nobody waiting.
 PRINTS_S: Final = 5.0
 # So much of what one that was ended said last is repeated: where it hung is in it.
-MOST_LINES: Final = 80
+MOST_LINES: Final = 200
 # What a run says last, and of its failures.
 LAST_WORDS: Final = re.compile(r"(FAILED|ERROR|SKIPPED|engines:|pythons:|=+ .* in [\d.]+s)")
 
