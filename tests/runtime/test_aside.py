@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from tests.runtime.test_lane import OK, POISON, STN, UNAVAILABLE, image, name_of, outcome, told
+from tests.graphs import matrix_square
+from tests.runtime.test_lane import OK, POISON, STN, UNAVAILABLE, image, name_of, ones, outcome, program_of, told
 from tests.runtime.test_parent import Runtime, runtime, wait_for
 from tests.worker_socket import Socket
 
@@ -81,3 +84,40 @@ def test_where_the_memory_does_not_hold_the_model_once_more_it_is_not_loaded(
         assert refused.code == UNAVAILABLE
         assert "MiB are left" in refused.text
         assert served.worker().predict(image()).code == OK
+
+
+def test_where_the_model_cannot_be_loaded_once_more_observers_are_turned_away(
+    legacy_bundle: Path, tmp_path: Path
+) -> None:
+    model = shutil.copytree(STN, tmp_path / "stn")
+    with runtime(legacy_bundle, model, tmp_path, name="stn") as served:
+        (model / "saved_model.pb").unlink()
+        refused = aside(served).predict(image())
+        assert refused.code == UNAVAILABLE
+        assert "it could not be loaded once more, for observers: NOT_FOUND" in refused.text
+        assert not aside(served).healthy(timeout_s=20)
+        assert served.worker().predict(image()).code == OK
+
+
+def test_after_some_deaths_it_is_a_program_of_its_own_and_makes_way_still(legacy_bundle: Path, tmp_path: Path) -> None:
+    with runtime(legacy_bundle, STN, tmp_path, "--most-deaths-a-minute", "20", name="stn") as served:
+        for deaths in range(1, 9):
+            assert outcome(aside(served), POISON) is None
+            wait_for(lambda deaths=deaths: told(served)["counts"]["died"] == deaths, 5)  # type: ignore[misc]
+        assert aside(served).predict(image(), timeout_s=60).code == OK
+        executed = pid_of(served, "worker aside")
+        assert " worker --called=worker aside" in program_of(executed)
+        tasks = Path(f"/proc/{executed}/task").iterdir()
+        assert {os.sched_getscheduler(int(task.name)) for task in tasks} == {os.SCHED_IDLE}
+
+
+def test_it_ends_where_a_users_worker_needs_the_memory(legacy_bundle: Path, tmp_path: Path) -> None:
+    model = matrix_square(tmp_path / "square")
+    with runtime(legacy_bundle, model, tmp_path, "--worker-memory-bytes", str(420 << 20)) as served:
+        assert aside(served).healthy(timeout_s=20)
+        ended = pid_of(served, "worker aside")
+        with ThreadPoolExecutor() as callers:
+            asked = callers.submit(served.worker().predict, ones(5500), timeout_s=60)  # 350 MiB, and some seconds
+            wait_for(lambda: ended not in served.worker_pids(), 20)
+            assert not asked.done()
+        assert told(served)["incidents"] == []

@@ -21,9 +21,13 @@ class BackOff:
 
     Args:
         most_deaths: So many within a minute are too many.
+
+    Attributes:
+        why: What callers are told in a pause.
     """
 
     def __init__(self, most_deaths: int) -> None:
+        self.why = f"{most_deaths} of its workers have died within a minute"
         self._deaths: deque[float] = deque(maxlen=most_deaths)
         self._pause_s = 0.0
         self._until = 0.0

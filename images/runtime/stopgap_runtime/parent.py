@@ -12,13 +12,13 @@ import select
 import signal
 import socket
 import sys
-import time
 from collections.abc import Mapping, Sequence
 from types import FrameType
 from typing import Any, Final
 
 from . import kernel
 from .announcement import Announcement, DescriptorAnnouncement, FileAnnouncement
+from .aside import Aside
 from .back_off import BackOff
 from .capi import TensorFlow
 from .control import Control
@@ -38,8 +38,6 @@ __all__ = ["EXIT_LOAD_FAILED", "Parent"]
 EXIT_LOAD_FAILED: Final = 3
 _TICK_S: Final = 0.05
 _IDLE_S: Final = 60.0
-_NO_ROOM_S: Final = 60.0
-_LOOK_FOR_ROOM_EVERY_S: Final = 0.25
 _AUDIT_LIMIT_S: Final = 90.0
 _HAND_OVER_LIMIT_S: Final = 10.0
 LANE: Final = "lane"
@@ -63,8 +61,6 @@ class Parent:
         self._incidents = Incidents()
         self._suspicion = Suspicion()
         self._back_off = BackOff(settings.most_deaths_a_minute)
-        self._aside_back_off = BackOff(settings.most_deaths_a_minute)
-        self._looks_for_room_at = 0.0
         self._probe = Errand(_AUDIT_LIMIT_S)
         self._hand_over = Errand(_HAND_OVER_LIMIT_S)
 
@@ -82,7 +78,12 @@ class Parent:
         )
         self._tensorflow = TensorFlow.load(self._settings.bundle)
         self._lane = self._place(LANE, self._listener_of(LANE, handed_in[-3:-2]), Duty.ALONE)
-        self._aside = self._place(ASIDE, self._listener_of(ASIDE, handed_in[-2:-1]), Duty.ASIDE)
+        self._aside = Aside(
+            self._place(ASIDE, self._listener_of(ASIDE, handed_in[-2:-1]), Duty.ASIDE),
+            lambda: (*self._workers, self._lane),
+            self._settings,
+            _say,
+        )
         gc.collect()
         gc.freeze()  # the workers share these pages as long as no collector writes on them
         try:
@@ -95,7 +96,7 @@ class Parent:
 
     @property
     def _places(self) -> tuple[WorkerProcess, ...]:
-        return *self._workers, self._lane, self._aside
+        return *self._workers, self._lane, self._aside.place
 
     def _keep(self) -> int:
         while True:
@@ -121,65 +122,24 @@ class Parent:
                 worker.terminate()
             if worker.may_start:
                 self._start(worker, pausing)
-        for place in (self._lane, self._aside):
+        for place in (self._lane, self._aside.place):
             if place.idle_s > _IDLE_S or place.is_to_open:
                 place.terminate()
-        self._make_room()
+        self._aside.make_room()
         if not self._announced and all(worker.loaded for worker in self._workers):
             self._grow_or_announce()
 
     def _start(self, worker: WorkerProcess, pausing: bool) -> None:
         if pausing:
-            worker.start_turning_away(self._too_many_deaths, self._back_off.left_s)
+            worker.start_turning_away(self._back_off.why, self._back_off.left_s)
         else:
             worker.start()
-
-    def _start_aside(self) -> None:
-        """With the memory that the others leave, if that holds the model once more; until then they are asked."""
-        needed, left = max(self._taken_bytes, default=0), self._left_for_aside_bytes
-        if left is not None and left < needed:
-            self._turn_observers_away(f"observers need {needed >> 20} MiB more, and {max(left, 0) >> 20} MiB are left")
-        elif self._aside.load_failure:
-            self._turn_observers_away(f"it could not be loaded once more, for observers: {self._aside.load_failure}")
-        elif self._aside_back_off.left_s:
-            self._aside.start_turning_away(self._too_many_deaths, self._aside_back_off.left_s)
-        else:
-            self._aside.start(left)
-
-    def _turn_observers_away(self, why: str) -> None:
-        _say(f"worker {ASIDE}: {why}")
-        self._aside.start_turning_away(why, _NO_ROOM_S)
-
-    def _make_room(self) -> None:
-        """Ends the aside where the others have grown into what it was given: the kernel might choose one of them."""
-        now = time.monotonic()
-        if not self._aside.alive or self._aside.turns_away or now < self._looks_for_room_at:
-            return
-        self._looks_for_room_at = now + _LOOK_FOR_ROOM_EVERY_S
-        left = self._left_for_aside_bytes
-        if left is not None and kernel.private_bytes(self._aside.pid) > left:
-            self._aside.terminate()
-
-    @property
-    def _taken_bytes(self) -> tuple[int, ...]:
-        """What each worker has, the aside left out."""
-        return tuple(kernel.private_bytes(place.pid) for place in (*self._workers, self._lane) if place.alive)
-
-    @property
-    def _left_for_aside_bytes(self) -> int | None:
-        """None where nothing is limited."""
-        limit = self._settings.worker_memory_bytes
-        return limit - sum(self._taken_bytes) if limit else None
-
-    @property
-    def _too_many_deaths(self) -> str:
-        return f"{self._settings.most_deaths_a_minute} of its workers have died within a minute"
 
     def _wait(self) -> None:
         """Until somebody says something, a signal comes, or it is time to look at the clock."""
         waited_for = [self._wakeup.fileno(), *self._control.descriptors]
         waited_for += [number for place in self._places for number in place.descriptors]
-        starting = {self._lane: self._lane.start, self._aside: self._start_aside}
+        starting = {self._lane: self._lane.start, self._aside.place: self._aside.start}
         startable = [place for place in starting if self._announced and not self._draining and place.may_start]
         waited_for += [place.callers for place in startable]
         readable, _, _ = select.select(waited_for, [], [], _TICK_S)
@@ -225,8 +185,8 @@ class Parent:
         incident = self._record(kind, place.name, death.cause, death.alone, death.lines)
         if death.keepsake is not None:
             self._incidents.keep(incident, death.keepsake)
-        if place is self._aside:
-            self._aside_back_off.note_death()  # of which users notice nothing
+        if place is self._aside.place:
+            self._aside.back_off.note_death()
         elif self._back_off.note_death():
             self._record(Kind.BACKING_OFF, place.name, f"not run for {self._back_off.left_s:.0f} s", None, ())
 
