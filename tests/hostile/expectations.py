@@ -42,6 +42,7 @@ class Expectation:
     gives: Mapping[str, Any] = field(default_factory=dict)
     good: Mapping[str, Any] = field(default_factory=dict)
     good_gives: Mapping[str, Any] = field(default_factory=dict)
+    hopeless: str = ""
     load_timeout_s: int = 60
     run_timeout_s: int = 60
 
@@ -50,9 +51,14 @@ class Expectation:
         """Whether no request can be sent at all."""
         return self.outcome is Outcome.REFUSED or self.at == "load"
 
+    @property
+    def costs_a_worker(self) -> bool:
+        """Whether one that has served is replaced."""
+        return not self.at_load and (self.outcome is Outcome.DEATH or self.worker == "replaced")
+
 
 # What an exception takes over from its case: how the model is served and what an honest request is stay the same.
-_KEPT: Final = ("good", "good_gives", "load_timeout_s", "run_timeout_s")
+_KEPT: Final = ("good", "good_gives", "hopeless", "load_timeout_s", "run_timeout_s")
 
 
 def read() -> Mapping[str, Mapping[str, Any]]:

@@ -30,4 +30,6 @@ def test_what_is_expected_can_be_checked(name: str, circumstance: str) -> None:
         assert not expectation.code
     assert not expectation.gives or outcome is Outcome.ANSWER
     assert expectation.at == "request" or outcome in (Outcome.DEATH, Outcome.DEADLINE)
+    assert not (expectation.good and expectation.hopeless)
+    assert expectation.good or expectation.hopeless or not expectation.costs_a_worker
     assert attack(name).request.model_spec.name == name
