@@ -32,10 +32,11 @@ LONGEST_S: Final = 3600.0
 CLEANS_UP_S: Final = 120.0
 # What a test has left behind may hold the pipe that is read here: that keeps nobody waiting.
 PRINTS_S: Final = 5.0
-# So much of what one that was ended said last is repeated: where it hung is in it.
+# What a run says last, and of its failures; and that it has come so far.
+SUMMARY: Final = re.compile(r"=+ .* in [\d.]+s")
+LAST_WORDS: Final = re.compile(rf"(FAILED|ERROR|SKIPPED|engines:|pythons:|{SUMMARY.pattern})")
+# So much is repeated of one that has not: where it hung is in it.
 MOST_LINES: Final = 200
-# What a run says last, and of its failures.
-LAST_WORDS: Final = re.compile(r"(FAILED|ERROR|SKIPPED|engines:|pythons:|=+ .* in [\d.]+s)")
 
 
 def main() -> int:
@@ -53,7 +54,8 @@ def main() -> int:
 def ended(lanes: Mapping[str, str]) -> list[Lane]:
     """These, run side by side."""
     began = time.monotonic()
-    tests = (sys.executable, "-u", "-X", "faulthandler", "-m", "pytest", "-m")
+    ends = ("-o", "faulthandler_exit_on_timeout=true")  # else one that does not hear of its time being over takes all
+    tests = (sys.executable, "-u", "-X", "faulthandler", "-m", "pytest", *ends, "-m")
     running = [Lane(name, [*tests, selection]) for name, selection in lanes.items()]
     try:
         for lane in running:
@@ -76,12 +78,11 @@ class Lane:
 
     Attributes:
         exit_code: None as long as it runs.
-        last_words: What a person wants to read when all have ended: of one that was ended, all that it said last.
     """
 
     def __init__(self, name: str, command: Sequence[str]) -> None:
         self.name = name
-        self.last_words: list[str] = []
+        self._last_words: list[str] = []
         self._lines: deque[str] = deque(maxlen=MOST_LINES)
         self._process = subprocess.Popen(
             command,
@@ -98,6 +99,11 @@ class Lane:
     def exit_code(self) -> int | None:
         return self._process.poll()
 
+    @property
+    def last_words(self) -> list[str]:
+        """What a person wants to read when all have ended; of one that did not come to it, all that it said last."""
+        return self._last_words if any(map(SUMMARY.match, self._last_words)) else [*self._lines]
+
     def _print(self) -> None:
         assert self._process.stdout is not None  # noqa: S101 - it is a pipe
         with self._process.stdout as lines:  # closed also when there is nobody left to print for: then pytest ends
@@ -105,7 +111,7 @@ class Lane:
                 self.write(line)
                 self._lines.append(line)
                 if LAST_WORDS.match(line):
-                    self.last_words.append(line)
+                    self._last_words.append(line)
 
     def write(self, line: str) -> None:
         """One of its lines, or one more time."""
@@ -128,7 +134,6 @@ class Lane:
             self.wait(PRINTS_S)
             self._process.kill()
             self.wait(PRINTS_S)
-            self.last_words = [*self._lines]
 
 
 if __name__ == "__main__":
