@@ -12,7 +12,7 @@ PROTO_FILES := $(wildcard protos/stopgap_protos/*.proto)
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help setup system tools demo demo-ab test test-hostile test-chaos test-ab test-hand-over fuzz lint format bench performance dist docs protos protos-check lock clean
+.PHONY: help setup system tools demo demo-ab test test-all test-hostile test-chaos test-ab test-hand-over fuzz lint format bench performance dist docs protos protos-check lock clean
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -25,8 +25,11 @@ demo: setup ## A contrib model that TensorFlow 2 refuses answers from a sandbox;
 demo-ab: setup ## The whole hand-over: a successor is trained, shadowed, given a share, promoted; the sandbox is retired
 	$(VENV)/bin/python -m tools.demo_ab $(ARGS)
 
-test: tools setup lint protos-check ## Lint, types, all tests; ARGS="-k name" for some, REQUIRE_ENGINES=docker and REQUIRE_PYTHONS=3.9 to insist
+test: tools setup lint protos-check ## Lint, types, tests but those that take long; ARGS="-k name" for some, REQUIRE_ENGINES=docker and REQUIRE_PYTHONS=3.9 to insist
 	$(VENV)/bin/python -m $(if $(ARGS),pytest $(ARGS),tools.lanes)
+
+test-all: tools setup lint protos-check ## The same with what takes longer, and all hostile models: what CI runs
+	THOROUGH=all HOSTILE=all $(VENV)/bin/python -m tools.lanes
 
 fuzz: $(INSTALLED) ## Look for inputs that break a decoder, guided by coverage; ARGS="--seconds 3600 json grpc" for longer, for some
 	PYTHONPATH=images/runtime $(VENV)/bin/python -m tests.fuzz run $(ARGS)

@@ -13,6 +13,7 @@ from tests.bubblewrap.unprivileged import User, readable_python, temporary_user
 pytestmark = [
     pytest.mark.bubblewrap,
     pytest.mark.slow,
+    pytest.mark.thorough,
     pytest.mark.skipif(os.geteuid() != 0, reason="only root makes users; the others are run as one anyway"),
 ]
 

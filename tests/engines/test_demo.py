@@ -51,6 +51,7 @@ def test_the_hand_over_is_demonstrated_and_fails_no_user(engine: str, tmp_path: 
     assert (ROOT / "build" / "demo-ab" / "report.html").stat().st_size > 10_000
 
 
+@pytest.mark.thorough
 @pytest.mark.bubblewrap
 def test_a_user_without_rights_needs_nothing_else() -> None:
     """From a fresh copy: an environment of the user's own, the bundle, the roots, and the demo without Docker."""

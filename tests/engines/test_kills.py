@@ -75,6 +75,7 @@ def test_serve_is_killed(stopgap: Program) -> None:
     assert stopgap.answers("stn")
 
 
+@pytest.mark.thorough
 def test_serve_is_killed_and_served_again(stopgap: Program) -> None:
     """Without a stop between: what the killed one left is in nobody's way."""
     whole_s = serving_takes_s(stopgap)
@@ -109,6 +110,7 @@ def test_stop_is_killed_between_its_model_and_its_front(stopgap: Program) -> Non
     assert_goes_on(stopgap)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("victim", ["sandbox", "front"])
 def test_what_it_starts_is_killed_while_it_serves(stopgap: Program, victim: str) -> None:
     """`serve` either brings it to its end all the same, or says why not and leaves nothing."""

@@ -24,7 +24,7 @@ from stopgap.errors import EngineError
 
 from tests.audited import audited
 
-pytestmark = [pytest.mark.docker, pytest.mark.slow]
+pytestmark = [pytest.mark.docker, pytest.mark.slow, pytest.mark.thorough]
 
 TMP = "/tmp"  # noqa: S108 - a path inside the container
 

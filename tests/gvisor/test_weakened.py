@@ -32,7 +32,7 @@ from tests.engines.test_weakened import (
     without_ulimit,
 )
 
-pytestmark = [pytest.mark.gvisor, pytest.mark.slow]
+pytestmark = [pytest.mark.gvisor, pytest.mark.slow, pytest.mark.thorough]
 
 WEAKENINGS = [
     Weakening("its kernel", host(runtime="runc"), frozenset({"kernel", "seccomp", "tasks"})),

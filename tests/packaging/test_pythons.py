@@ -19,7 +19,7 @@ from tests.packaging.distributions import ROOT, Distributions
 from tests.packaging.environments import Environment
 from tests.stopgap_program import Program, program_in
 
-pytestmark = [pytest.mark.slow, pytest.mark.bubblewrap]
+pytestmark = [pytest.mark.slow, pytest.mark.thorough, pytest.mark.bubblewrap]
 
 OWN: Final = "3.11"  # which the tests run on, and has TensorFlow: test_tensorflow.py
 OLDEST, *_, NEWEST = pythons.SERIES

@@ -22,7 +22,7 @@ from tests.engines.test_containment import ATTEMPTS
 from tests.load import until
 from tests.stopgap_program import Program, program_in
 
-pytestmark = [pytest.mark.podman, pytest.mark.slow]
+pytestmark = [pytest.mark.podman, pytest.mark.slow, pytest.mark.thorough]
 
 MEMORY_MIB = 600
 SANDBOX = sandbox_container("stn")

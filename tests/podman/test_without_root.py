@@ -8,7 +8,7 @@ import pytest
 from stopgap.engines.docker import connect
 from stopgap.errors import EngineError
 
-pytestmark = pytest.mark.podman
+pytestmark = [pytest.mark.podman, pytest.mark.thorough]
 
 
 @pytest.mark.skipif(Path("/sys/fs/cgroup/cgroup.controllers").exists(), reason="cgroup v2: Podman may hold its limits")

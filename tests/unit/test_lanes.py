@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from itertools import chain, combinations
 
 import pytest
 from _pytest.mark.expression import Expression
 
 from tools import lanes
-from tools.lanes import AFTERWARDS, LAST_WORDS, SIDE_BY_SIDE, Lane
+from tools.lanes import AFTERWARDS, LAST_WORDS, SIDE_BY_SIDE, Lane, quick
 
-MARKS = ("docker", "gvisor", "bubblewrap", "podman", "alone", "slow")
+MARKS = ("docker", "gvisor", "bubblewrap", "podman", "alone", "slow", "thorough")
 SUBSETS = list(chain.from_iterable(combinations(MARKS, count) for count in range(len(MARKS) + 1)))
 
 
+def lanes_of(marks: tuple[str, ...], *chosen: Mapping[str, str]) -> int:
+    words = [selection for lanes in chosen for selection in lanes.values()]
+    return sum(Expression.compile(each).evaluate(lambda mark, /, **_: mark in marks) for each in words)
+
+
 @pytest.mark.parametrize("marks", SUBSETS, ids="+".join)
-def test_each_test_is_in_one_lane(marks: tuple[str, ...]) -> None:
-    every = (*SIDE_BY_SIDE.values(), *AFTERWARDS.values())
-    assert [Expression.compile(words).evaluate(lambda mark, /, **_: mark in marks) for words in every].count(True) == 1
+def test_each_test_is_in_one_lane_and_a_thorough_one_in_none_of_the_quick_ones(marks: tuple[str, ...]) -> None:
+    assert lanes_of(marks, SIDE_BY_SIDE, AFTERWARDS) == 1
+    assert lanes_of(marks, quick(SIDE_BY_SIDE), quick(AFTERWARDS)) == ("thorough" not in marks)
 
 
 @pytest.mark.parametrize(

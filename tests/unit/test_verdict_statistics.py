@@ -303,6 +303,7 @@ def test_a_mean_at_the_margin_hardly_ever_passes_or_fails(values: Values) -> Non
 
 
 @pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.parametrize("values", VALUES, ids=lambda values: values.name)
 def test_a_mean_at_the_margin_hardly_ever_passes_or_fails_in_ten_thousand_runs(values: Values) -> None:
     found = means_at(values, values.mean, RUNS, UNITS, seed=4)
