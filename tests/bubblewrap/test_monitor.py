@@ -682,7 +682,7 @@ def test_a_killed_sandbox_that_had_lived_long_is_back_at_once(small: Small) -> N
     began = time.monotonic()
     small.kill_first()
     assert small.ask()
-    assert time.monotonic() - began < 0.3
+    assert time.monotonic() - began < 1  # a Python's start, which now and then takes a third of that
     assert "in 0 s" in small.said()
 
 
