@@ -7,6 +7,7 @@ VENV := .venv
 INSTALLED := $(VENV)/.installed
 PROTOC := build/protoc
 LOCKER := build/lock
+LONG := --timeout 3600 -o faulthandler_timeout=0
 PROTO_FILES := $(wildcard protos/stopgap_protos/*.proto)
 
 .DEFAULT_GOAL := help
@@ -38,13 +39,13 @@ test-hostile: tools setup ## All hostile models and requests, on every wall that
 	HOSTILE=all $(VENV)/bin/python -m pytest tests/hostile $(ARGS)
 
 test-chaos: tools setup ## Five minutes of faults under load, on every engine that is here; make test has 40 seconds
-	CHAOS_SECONDS=300 $(VENV)/bin/python -m pytest --timeout 1200 -s tests/chaos $(ARGS)
+	CHAOS_SECONDS=300 $(VENV)/bin/python -m pytest $(LONG) -s tests/chaos $(ARGS)
 
 test-ab: tools setup ## Whole comparisons of 5000 requests each, against the verdicts of tests/comparison/ab_table.toml
-	AB=all $(VENV)/bin/python -m pytest --timeout 3600 tests/comparison $(ARGS)
+	AB=all $(VENV)/bin/python -m pytest $(LONG) tests/comparison $(ARGS)
 
 test-hand-over: tools setup ## A name swapped 100 times under load, and 50 kills; make test has 10 and 4
-	SWAPS=100 KILLS=50 $(VENV)/bin/python -m pytest --timeout 3600 tests/engines/test_hand_over.py $(ARGS)
+	SWAPS=100 KILLS=50 $(VENV)/bin/python -m pytest $(LONG) tests/engines/test_hand_over.py $(ARGS)
 
 lint: $(INSTALLED) ## Style and types
 	$(VENV)/bin/ruff check .

@@ -28,7 +28,8 @@ SIDE_BY_SIDE: Final = {
     "others": "not (docker or gvisor or bubblewrap or alone)",
 }
 AFTERWARDS: Final = {"alone": "alone"}
-# A lane takes half an hour. One that hangs is interrupted, so that pytest says where; or aborted, so that Python does.
+# A lane takes half an hour with all that is thorough. One that hangs is interrupted, so that pytest says where; or
+# aborted, so that Python does.
 LONGEST_S: Final = 3600.0
 CLEANS_UP_S: Final = 120.0
 # What a test has left behind may hold the pipe that is read here: that keeps nobody waiting.

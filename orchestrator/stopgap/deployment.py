@@ -41,7 +41,12 @@ STOP_GRACE_S = 5  # the runtime ends itself when its drain is over; Docker kills
 
 Say = Callable[[str], None]
 
-ANSWERED_BY_CANDIDATES = {Stage.SPLIT, Stage.PROMOTED, Stage.RETIRED}
+# Where a candidate answers for another model, and how that comes to an end; of the other's name.
+NEEDED_UNTIL = {
+    Stage.SPLIT: "Have {0} answered by itself first: stopgap split {0} --off",
+    Stage.PROMOTED: "Have {0} answered by itself first: stopgap rollback {0}",
+    Stage.RETIRED: "Give up the name {0} first: stopgap stop {0}",
+}
 
 
 def serve(
@@ -301,10 +306,10 @@ def stop(name: str, engines: Engines, store: Store, say: Say, *, promoted_too: b
     """Takes the route away first, then lets the sandbox finish what it has begun; says what had vanished already.
 
     Args:
-        promoted_too: Also where its name is a successor's by now, which then nobody answers to.
+        promoted_too: Also where it has to do with a hand-over, so that callers are answered by nobody, or by another.
 
     Raises:
-        DeploymentError: There is no such deployment, and no sandbox of an unfinished one; or it is promoted.
+        DeploymentError: There is no such deployment, and no sandbox of an unfinished one; or callers would notice.
     """
     with store.locked_deployment(name):
         if store.find(name) is None and store.is_retired(name):
@@ -321,7 +326,7 @@ def stop(name: str, engines: Engines, store: Store, say: Say, *, promoted_too: b
 def check_may_be_stopped(name: str, store: Store) -> None:
     """
     Raises:
-        DeploymentError: It is promoted: its name is a successor's by now, which then nobody would answer to.
+        DeploymentError: Its name is a successor's by now, and would go too; or it answers to another model's name.
     """
     record = store.hand_over(name)
     if record and record.stage is Stage.PROMOTED and store.find(name) is not None:
@@ -329,6 +334,12 @@ def check_may_be_stopped(name: str, store: Store) -> None:
             f"{name} is answered by its successor: with its sandbox the name would go too.",
             f"End the sandbox, and keep the name: stopgap retire {name}. Or go back first: stopgap rollback {name}",
         )
+    for record in store.hand_overs():
+        if record.candidate and record.candidate.name == name and record.stage in NEEDED_UNTIL:
+            raise DeploymentError(
+                f"{name} answers {'some' if record.stage is Stage.SPLIT else 'all'} callers of {record.name}.",
+                f"{NEEDED_UNTIL[record.stage].format(record.name)}. Or take everything away: stopgap stop --all",
+            )
 
 
 def take_down(deployment: Deployment, engines: Engines, store: Store, say: Say) -> None:
@@ -341,10 +352,6 @@ def take_down(deployment: Deployment, engines: Engines, store: Store, say: Say) 
         store.put(deployment.leaving())  # before its hand-over goes: killed between the two, its name stays who has it
         if not store.is_retired(name):
             store.remove_hand_over(name)
-        for record in store.hand_overs():
-            if record.candidate and record.candidate.name == name and record.stage in ANSWERED_BY_CANDIDATES:
-                by = "itself" if store.find(record.name) else "nobody"
-                say(f"{record.name} was {record.stage.value}, to {name}: from now on it is answered by {by}")
         if not fronts.leave(address):
             say(f"the front at {address} had vanished already")
         with contextlib.suppress(LedgerError, DeploymentError):  # what others' split needs is the next command's matter

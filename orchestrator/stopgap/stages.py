@@ -39,7 +39,7 @@ SHARES = 10_000  # hundredths of a percent, as the front has them
 MOST_STEPS = 1000
 TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}")  # RFC 9110's, of headers, and RFC 6265's, of cookies
 SALT = re.compile(r"[0-9a-f]{16}")
-PERCENT = re.compile(r"([0-9]{1,3})(?:[.,]([0-9]{1,2}))? *%?")
+PERCENT = re.compile(r"([0-9]{1,3})(?:[.,]([0-9]{1,2}))? *%")
 DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
@@ -210,7 +210,8 @@ def moved(
     """
     if to not in FOLLOWS[record.stage]:
         raise DeploymentError(
-            f"{record.name} is {told(record)}: {to.value} cannot follow.", WAY_OUT[record.stage].format(record.name)
+            f"{record.name} is {told(record)}: it cannot go to {to.value} from there.",
+            WAY_OUT[record.stage].format(record.name),
         )
     if len(reason) > LONGEST_REASON:
         raise DeploymentError(
@@ -241,8 +242,8 @@ def moved(
 
 
 def told(record: HandOver) -> str:
-    """`split with clicks2`, say."""
-    return f"{record.stage.value} with {record.candidate.name}" if record.candidate else "answered by itself"
+    """`in stage split with clicks2`, say."""
+    return f"in stage {record.stage.value} with {record.candidate.name}" if record.candidate else "answered by itself"
 
 
 def new_salt() -> str:

@@ -404,6 +404,13 @@ def test_promotion_rests_on_evidence_and_retirement_on_quiet(
         (tmp_path / "wrong.json").write_text(json.dumps({**found, **changes}))
         wrong = ("--evidence", str(tmp_path / "wrong.json"))
         assert problem in stopgap.refused("promote", "clicks", "--candidate", "clicks2", *wrong)
+    others = {name: np.zeros((2, 3), np.float32) for name in zoo.load(RESAMPLER.name).cases[0].inputs}
+    np.savez(tmp_path / "others.npz", **others)  # type: ignore[arg-type]  # its stub takes none by name
+    asked = ("--evidence", str(result), "--peak-rate", "20", "--requests", str(tmp_path / "others.npz"))
+    told = stopgap.refused("promote", "clicks", "--candidate", "clicks2", *asked)
+    assert "answered 0 of 100" in told
+    assert "INVALID_ARGUMENT" in told
+    assert "--workers" not in told
     assert version_that_answers(address) == LEGACY
 
     measured = ("--peak-rate", "20", "--requests", str(tmp_path / "data.npz"), "--watch", "2s")
@@ -419,6 +426,7 @@ def test_promotion_rests_on_evidence_and_retirement_on_quiet(
     assert "since" in (told := stopgap.refused("retire", "clicks"))
     assert "it was asked 1 time for its own version" in told
     assert "the name would go too" in stopgap.refused("stop", "clicks")
+    assert "stopgap rollback clicks" in stopgap.refused("stop", "clicks2")
     done(stopgap, "shadow", "clicks", "--candidate", "clicks2", "--sample", "100%", "--mode", "conversion")
     with Witness(address, image_request("clicks")) as witness:
         witness.next_versions(AFTER_EACH_SWAP)
@@ -449,6 +457,7 @@ def test_promotion_rests_on_evidence_and_retirement_on_quiet(
         "serve", str(RESAMPLER), *stopgap.at("clicks")
     )
     assert "is retired" in stopgap.refused("rollback", "clicks")
+    assert "Give up the name clicks first: stopgap stop clicks" in stopgap.refused("stop", "clicks2")
     done(stopgap, "predict", "clicks", "--inputs", str(tmp_path / "data.npz"))
     done(stopgap, "stop", "clicks")
     assert not stopgap.answers("clicks")
@@ -461,6 +470,8 @@ def test_what_cannot_be_is_refused_before_anything_is_changed(stopgap: Program, 
     split = ("split", "clicks", "--candidate-share", "10%", "--by", "header:x-user-id", "--candidate")
     assert "does not answer to the name clicks" in stopgap.refused(*split, "stranger")
     assert "cannot take its own place" in stopgap.refused(*split, "clicks")
+    swapped = stopgap.refused("promote", "clicks2", "--candidate", "clicks", *FORCED)
+    assert "Are they swapped? clicks --candidate clicks2" in swapped
     assert "There is no deployment 'nobody'" in stopgap.refused(*split, "nobody")
     assert "has no candidate yet" in stopgap.refused("promote", "clicks", *FORCED)
     assert "nothing to go back from" in stopgap.refused("rollback", "clicks")
@@ -470,6 +481,6 @@ def test_what_cannot_be_is_refused_before_anything_is_changed(stopgap: Program, 
     assert stopgap.refused("promote", "clicks", "--candidate", "clicks2", "--force", code=2)
     assert not list(stopgap.state.glob("handovers/*.json"))
     done(stopgap, *split, "clicks2")
-    stopped = stopgap.run("stop", "clicks2")
-    assert "clicks was split, to clicks2: from now on it is answered by itself" in " ".join(stopped.stderr.split())
-    assert stopgap.answers("clicks")
+    assert "clicks2 answers some callers of clicks" in (told := stopgap.refused("stop", "clicks2"))
+    assert "stopgap split clicks --off" in told
+    assert stopgap.answers("clicks2")

@@ -143,7 +143,7 @@ def test_callers_are_counted_once_and_say_what_came_of_their_answers(stage: Stag
     assert told["rewards"]["outcome"] == "PASS"  # half a point apart could be, and nine tenths may
     assert told["arms"]["candidate"]["labels"] == {"clicks2": sum(a.model == "clicks2" for a in answers)}
     shown = stage.done("split", "clicks", "--show")
-    assert "as it should be" in shown
+    assert "as its shares so far would have it" in shown
     assert "at most 0.9 lower: PASS" in shown
 
     book = stage.program.state / "ledgers" / "books" / "clicks.sqlite3"

@@ -54,7 +54,7 @@ class Expectation:
     @property
     def costs_a_worker(self) -> bool:
         """Whether one that has served is replaced."""
-        return not self.at_load and (self.outcome is Outcome.DEATH or self.worker == "replaced")
+        return not self.at_load and (Outcome.DEATH in (self.outcome, self.sometimes) or self.worker == "replaced")
 
 
 # What an exception takes over from its case: how the model is served and what an honest request is stay the same.

@@ -119,5 +119,6 @@ def test_it_ends_where_a_users_worker_needs_the_memory(legacy_bundle: Path, tmp_
         with ThreadPoolExecutor() as callers:
             asked = callers.submit(served.worker().predict, ones(5500), timeout_s=60)  # 350 MiB, and some seconds
             wait_for(lambda: ended not in served.worker_pids(), 20)
-            assert not asked.done()
+            asked.result()
         assert told(served)["incidents"] == []
+        assert served.worker().predict(ones(2)).code == OK

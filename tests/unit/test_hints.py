@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 from stopgap.comparison.hints import hints
+from stopgap.comparison.pairs import Pair
 
-from tests.pairs_at_hand import judged, pair, plan
+from tests.pairs_at_hand import answer, judged, pair, plan
 
 UNITS = 60
 SCORES = np.random.default_rng(4).dirichlet(np.ones(4) * 0.3, (UNITS, 1))
@@ -43,3 +44,17 @@ def test_what_is_hinted_at(condition: dict[str, Any], name: str, answers: Any, h
 def test_a_candidate_that_refuses_is_perhaps_asked_by_other_names_and_one_that_breaks_is_not() -> None:
     refused = judged(plan(TOP_1), [pair({"y": SCORES[n]}, None, n) for n in range(UNITS)], whole_file=True)
     assert hints(refused.result()) == ()  # INTERNAL
+
+
+@pytest.mark.parametrize(
+    ("legacy", "candidate", "hint"),
+    [
+        (None, None, "The legacy model refuses what it is asked"),
+        ({"y": SCORES[0]}, None, "The candidate refuses what it is asked"),
+    ],
+)
+def test_who_refuses_most_requests_is_named(legacy: Any, candidate: Any, hint: str) -> None:
+    code = "INVALID_ARGUMENT"
+    pairs = [Pair(pair(None, None, n).case, answer(legacy, code), answer(candidate, code)) for n in range(UNITS)]
+    (found,) = hints(judged(plan(TOP_1), pairs, whole_file=True).result())
+    assert hint in found

@@ -198,8 +198,9 @@ class WorkerProcess:
         from_outside = self._killed_for == _STOPPED or (exit_code == -signal.SIGKILL and not self._killed_for)
         if self.loaded:
             self._pause_s = 0.0
-            if asked:
-                return f"ended, as it was asked to: {cause}", None
+        if asked:
+            return f"ended, as it was asked to: {cause}", None
+        if self.loaded:
             self._deaths += 1
             keepsake = self._given_away_keepsake() if alone else None
             return f"ended: {cause}", Death(cause, from_outside, alone, tuple(self._log.last_lines), keepsake)

@@ -80,11 +80,13 @@ def share(_context: click.Context, _parameter: click.Parameter, text: str | None
 
 
 def sample(_context: click.Context, _parameter: click.Parameter, text: str) -> int:
-    """`10%` or `0.1` of users' predictions, in millionths."""
+    """`10%` of users' predictions, in millionths; a bare number could be a share or percent."""
     try:
-        value = float(text[:-1]) / 100 if text.endswith("%") else float(text)
+        value = float(text.removesuffix("%")) / 100
     except ValueError as error:
         raise click.BadParameter(f"{text!r} is no share. Write 10%, say.") from error
+    if not text.endswith("%"):
+        raise click.BadParameter(f"{text!r} could be a share or percent. Write {value * 100:g}%, say.")
     if not 1e-6 <= value <= 1:
         raise click.BadParameter(f"{text} cannot be a sample: choose above 0 and up to 100%.")
     return round(value * 1e6)

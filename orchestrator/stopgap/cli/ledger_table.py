@@ -88,17 +88,20 @@ def print_ledger(found: Report, margin: float | None) -> None:
     rows: list[tuple[str | Text, ...]] = [arm_row(which, found) for which in ARMS]
     print_table(("", "CALLERS", "FIRST ANSWER WELL", "REQUESTS", "FAILED", "MEAN", "FEEDBACK", "MEAN REWARD"), rows)
     if known.ratio.units and not known.ratio.mismatch:
-        click.echo(f"The candidate has {known.ratio.share:.2%} of the callers: as it should be.")
+        click.echo(f"The candidate has {known.ratio.share:.2%} of the callers, as its shares so far would have it.")
     if found.left_out:
         click.echo(
             f"Compared are the {found.units} callers that were first seen at the share of {percent(found.share)}; "
-            f"{found.left_out} were first seen at another, and are left out: the arms' would be of different days."
+            f"{found.left_out} were first seen at another, and are left out: more of the one arm would be of "
+            "earlier days than of the other."
         )
     if found.well.candidate.units and found.well.legacy.units:
         click.echo(f"First answers that were well: {difference(found.well)}.")
     if found.rewards.candidate.units or found.rewards.legacy.units:
         judged = "no margin was stated" if margin is None else f"at most {margin:g} lower: {found.rewards.outcome}"
         click.echo(f"Rewards: {difference(found.rewards)}; {judged}.")
+    elif margin is not None:
+        click.echo(f"Rewards: none of these callers' yet; at most {margin:g} lower: {found.rewards.outcome}.")
     for which in ARMS:
         labels = list(known.arm(which).labels.items())
         if labels:

@@ -123,7 +123,9 @@ def show(done: Promoted) -> None:
     record, seen = done.change.after, done.watched
     by = record.candidate.name if record.candidate else ""
     click.echo(printable(f"{record.name} is answered by {by}"))
-    if seen:
+    if seen and not seen.answered:
+        click.echo("Nobody asked meanwhile, so nothing was watched. Longer: stopgap promote --watch TIME", err=True)
+    elif seen:
         compared = f"; {seen.compared} units were compared" if seen.compared else ""
         click.echo(
             f"watched: {seen.answered} answers, {seen.failed} errors, {seen.slow} much slower than before{compared}"

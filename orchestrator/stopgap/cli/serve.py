@@ -172,6 +172,9 @@ def serve(
         report.say(f"Engine: {choice.engine.name} ({choice.why}).")
         recover(engines, store, report.say)
         served = deployment.serve(wanted, choice.engine, store, report.say, report.progress)
+        for other in also_called:
+            if store.find(other) is None and store.hand_over(other) is None:
+                report.say(f"--also-called {other}: no model is called so here, as yet")
     if as_json:
         print_json(described(served, utc_today()))
     else:
@@ -227,6 +230,8 @@ def print_served(served: Deployment, today: date) -> None:
         "engine": f"{served.engine}, isolation {served.isolation}, limits by {served.limits_by}",
         "sunset": countdown(served.until, today) + agreed_on(served),
     }
+    if served.also_called:
+        lines["also"] = f"{', '.join(served.also_called)}, once it is split or promoted to this one"
     if served.changes_state:
         lines["workers"] = "1: this model changes state, so requests are not retried either"
     for what, value in lines.items():

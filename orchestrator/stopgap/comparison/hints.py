@@ -11,16 +11,25 @@ __all__ = ["hints"]
 NAMES = ("the candidate has no such output", "the output is missing")
 SHAPES = "the shapes differ"
 MOST = 0.5  # of the units: what is so for more than that is no accident
-REFUSED = ("candidate INVALID_ARGUMENT", "candidate FAILED_PRECONDITION")  # other inputs, no such signature
+REFUSALS = ("INVALID_ARGUMENT", "FAILED_PRECONDITION")  # other inputs, no such signature
 WAY_OUT = "--find-map proposes a map."
 
 
 def hints(result: Result) -> tuple[str, ...]:
     """What a person should know who sees such a result; nothing where both models seem to speak of the same."""
     found = dict.fromkeys(f"{each} {WAY_OUT}" for finding in result.conditions for each in of_finding(finding))
-    if sum(result.codes.get(code, 0) for code in REFUSED) > MOST * result.units:
+    if mostly_refuses("legacy", result):
+        return (
+            "The legacy model refuses what it is asked: perhaps that was meant for another. stopgap predict says why.",
+        )
+    if mostly_refuses("candidate", result):
         return (f"The candidate refuses what it is asked: perhaps its inputs are called differently. {WAY_OUT}",)
     return tuple(found)
+
+
+def mostly_refuses(model: str, result: Result) -> bool:
+    refused = sum(result.codes.get(f"{model} {code}", 0) for code in REFUSALS)
+    return refused > MOST * sum(result.parity.values())
 
 
 def of_finding(finding: Finding) -> Iterator[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ from stopgap.front.admin import Admin
 from stopgap.front.traffic import Traffic, traffic
 from stopgap.journal.replay import AtRate, Replayed, replay
 from stopgap.journal.warm_up import WARM_UP_FILE
+from stopgap.printable import printable
 from stopgap.progress import Progress
 from stopgap.store import Deployment
 
@@ -56,6 +58,7 @@ class Capacity:
         per_s: So many a second were due.
         answered: By outputs, in time.
         median_s: Of the answered, in seconds; NaN without any.
+        trouble: What most of the others came to; empty where all were answered.
     """
 
     per_s: float
@@ -63,6 +66,7 @@ class Capacity:
     answered: int
     median_s: float
     q99_s: float
+    trouble: str = ""
 
     @property
     def suffices(self) -> bool:
@@ -70,10 +74,10 @@ class Capacity:
         return self.due > 0 and self.answered >= LEAST_ANSWERED * self.due
 
     def __str__(self) -> str:
-        return (
-            f"answered {self.answered} of {self.due} at {self.per_s:g} requests a second, "
-            f"median {self.median_s * 1000:.1f} ms, 99 % {self.q99_s * 1000:.1f} ms"
-        )
+        said = f"answered {self.answered} of {self.due} at {self.per_s:g} requests a second"
+        if self.answered:
+            said += f", median {self.median_s * 1000:.1f} ms, 99 % {self.q99_s * 1000:.1f} ms"
+        return f"{said}; of the others most came to {self.trouble}" if self.trouble else said
 
 
 def measured_peak(admin: Admin, name: str, progress: Progress) -> Peak:
@@ -121,6 +125,7 @@ def asked_at(candidate: Deployment, per_s: float, file: Path, progress: Progress
     identity = Identity(candidate.name, candidate.sunset.digest, "")
     side = LiveSide(channel, candidate.name, lambda: identity, lambda: None)
     took_s: list[float] = []
+    troubles: Counter[str] = Counter()
     try:
         check_stateless(candidate)
         cases = list(itertools.islice(open_data(file, Reading(signatures=side.signatures())).cases(), MOST_CASES))
@@ -131,7 +136,11 @@ def asked_at(candidate: Deployment, per_s: float, file: Path, progress: Progress
         def note(replayed: Replayed[Case]) -> None:
             progress(f"asking {candidate.name} {per_s:g} times a second", min(1.0, replayed.number / due))
             answer = replayed.sides["candidate"].answer
-            if isinstance(answer, Answer) and answer.failure is None and answer.latency_s is not None:
+            if not isinstance(answer, Answer):
+                troubles["nothing"] += 1
+            elif answer.failure is not None:
+                troubles[f"{answer.failure.code}: {printable(answer.failure.text)}"] += 1
+            elif answer.latency_s is not None:
                 took_s.append(answer.latency_s)
 
         replay(
@@ -145,7 +154,8 @@ def asked_at(candidate: Deployment, per_s: float, file: Path, progress: Progress
     finally:
         side.close()
     median_s, q99_s = (float(np.quantile(took_s, share)) if took_s else float("nan") for share in (0.5, 0.99))
-    return Capacity(per_s, due, len(took_s), median_s, q99_s)
+    trouble = next((text for text, _ in troubles.most_common(1)), "")
+    return Capacity(per_s, due, len(took_s), median_s, q99_s, trouble)
 
 
 def check_stateless(candidate: Deployment) -> None:

@@ -32,6 +32,11 @@ def check_pair(legacy: Deployment, candidate: Deployment) -> None:
             f"{candidate.name} is at {candidate.front}, and {legacy.name} at {legacy.front}: two fronts.",
             f"Serve it behind the same one: {serving(legacy, candidate)}",
         )
+    if candidate.name in legacy.also_called and legacy.name not in candidate.also_called:
+        raise DeploymentError(
+            f"{legacy.name} answers to the name {candidate.name}, and not the other way round.",
+            f"Are they swapped? {candidate.name} --candidate {legacy.name}",
+        )
     if legacy.name not in candidate.also_called:
         raise DeploymentError(
             f"{candidate.name} does not answer to the name {legacy.name}.",

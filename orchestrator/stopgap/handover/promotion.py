@@ -160,6 +160,12 @@ def measured(legacy: Deployment, candidate: Deployment, wanted: Promotion, store
         return f"Measured: {candidate.name} {capacity}. The peak of {legacy.name}: {told}."
     if wanted.evidence is None:
         return f"Too slow, and promoted all the same: {candidate.name} {capacity}. The peak of {legacy.name}: {told}."
+    if not capacity.answered:
+        raise DeploymentError(
+            f"How much {candidate.name} carries could not be measured with {requests}: it {capacity}.",
+            "Give requests that it answers, as stopgap compare takes them as --data: --requests FILE\n"
+            "If it must be all the same, say why: --force --reason TEXT",
+        )
     raise DeploymentError(
         f"{candidate.name} does not carry what {legacy.name} is asked ({told}): it {capacity}.",
         "Serve it with more workers or processors: --workers, --cpus.\n"

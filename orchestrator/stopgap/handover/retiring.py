@@ -146,9 +146,9 @@ def check_quiet(name: str, noted: LegacyTraffic | None, after_days: float, now: 
     if quiet < timedelta(days=after_days):
         by_then = noted.quiet_since + timedelta(days=after_days)
         raise DeploymentError(
-            f"{name} must have been asked for nothing for {after_days:g} days, and has been for "
-            f"{quiet.total_seconds() / 86400:.1f}: since {noted.quiet_since:%Y-%m-%d %H:%M} UTC. Since the promotion "
-            f"it was asked {counted_requests(noted.asked)} for its own version.",
+            f"{name} must be quiet for {after_days:g} days first, and has been since "
+            f"{noted.quiet_since:%Y-%m-%d %H:%M} UTC, for {quiet.total_seconds() / 86400:.1f} days. Since the "
+            f"promotion it was asked {counted_requests(noted.asked)} for its own version.",
             f"If it stays quiet: after {by_then:%Y-%m-%d %H:%M} UTC. Who asks names version in model_spec, or "
             f"/versions/ in the path.\nIf it must be now, say why: stopgap retire {name} --force --reason TEXT",
         )
