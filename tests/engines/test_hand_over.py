@@ -197,7 +197,7 @@ def test_the_same_users_stay_with_the_candidate_while_its_share_grows(
     refused = stopgap.run("split", "clicks", "--candidate-share", "60%")
     assert "clicks2 does not answer" in refused.stderr
     done(stopgap, "split", "clicks", "--candidate-share", "5%")
-    for process in hanging:
+    for process in reversed(hanging):  # its parent last, which would end a worker that it finds stopped
         os.kill(process, signal.SIGCONT)
 
     done(stopgap, "split", "clicks", "--off")
