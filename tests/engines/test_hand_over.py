@@ -388,11 +388,8 @@ def evidence(stopgap: Program, tmp_path: Path) -> Path:
     return result
 
 
-def test_promotion_rests_on_evidence_and_retirement_on_quiet(
-    stopgap: Program, both: dict[str, Any], tmp_path: Path
-) -> None:
-    address = both["grpc"]
-    result = evidence(stopgap, tmp_path)
+def check_what_is_no_ground_for_a_promotion(stopgap: Program, result: Path, tmp_path: Path) -> None:
+    """Evidence that says otherwise or is of others, and requests that the candidate does not take."""
     found = json.loads(result.read_text())
     for changes, problem in (
         ({"outcome": "FAIL"}, "The evidence says FAIL"),
@@ -411,6 +408,15 @@ def test_promotion_rests_on_evidence_and_retirement_on_quiet(
     assert "answered 0 of 100" in told
     assert "INVALID_ARGUMENT" in told
     assert "--workers" not in told
+
+
+def test_promotion_rests_on_evidence_and_retirement_on_quiet(
+    stopgap: Program, both: dict[str, Any], tmp_path: Path
+) -> None:
+    address = both["grpc"]
+    result = evidence(stopgap, tmp_path)
+    found = json.loads(result.read_text())
+    check_what_is_no_ground_for_a_promotion(stopgap, result, tmp_path)
     assert version_that_answers(address) == LEGACY
 
     measured = ("--peak-rate", "20", "--requests", str(tmp_path / "data.npz"), "--watch", "2s")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Iterable
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -172,14 +173,18 @@ def serve(
         report.say(f"Engine: {choice.engine.name} ({choice.why}).")
         recover(engines, store, report.say)
         served = deployment.serve(wanted, choice.engine, store, report.say, report.progress)
-        for other in also_called:
-            if store.find(other) is None and store.hand_over(other) is None:
-                report.say(f"--also-called {other}: no model is called so here, as yet")
+        for other in unknown(also_called, store):
+            report.say(f"--also-called {other}: no model is called so here, as yet")
     if as_json:
         print_json(described(served, utc_today()))
     else:
         print_served(served, utc_today())
     warn_of_sunset(served.name, served.until, utc_today())
+
+
+def unknown(names: Iterable[str], store: Store) -> list[str]:
+    """Those that no model has, and none had that was handed over."""
+    return [name for name in names if store.find(name) is None and store.hand_over(name) is None]
 
 
 def fitting(engine: EngineLimits, workers: int, memory_mib: int | None, cpus: float | None) -> Limits:
